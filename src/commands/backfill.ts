@@ -1,0 +1,38 @@
+import type { Context } from '../context.ts';
+import { runJob } from '../jobs/job.ts';
+import { archivePlace } from '../open.ts';
+import { reportStatus } from '../report.ts';
+import { showReport, withProgress } from './jobreport.ts';
+
+export interface BackfillOptions {
+  agent: string[];
+  /** ms since 1970. */
+  since?: number;
+  until?: number;
+  all?: boolean;
+  dryRun?: boolean;
+  verify?: boolean;
+  concurrency?: number;
+}
+
+/** Archives all of history, once; the audit says what became of every transcript that was found. */
+export async function backfill(context: Context, options: BackfillOptions): Promise<number> {
+  const { report, unavailable } = await withProgress(context, 'backfill', (around) =>
+    runJob(
+      {
+        job: 'backfill',
+        agents: options.agent,
+        everything: true,
+        all: options.all === true,
+        dryRun: options.dryRun === true,
+        verify: options.verify === true,
+        since: options.since,
+        until: options.until,
+        concurrency: options.concurrency,
+      },
+      around,
+    ),
+  );
+  showReport(context.output, report, archivePlace(context.config));
+  return reportStatus(report, unavailable);
+}

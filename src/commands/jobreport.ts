@@ -1,0 +1,98 @@
+import { openclawEnvironment } from '../config.ts';
+import type { Context } from '../context.ts';
+import { formatBytes, formatDuration, formatItems } from '../format.ts';
+import type { JobSurroundings, Progress } from '../jobs/job.ts';
+import { openNexus } from '../open.ts';
+import type { Output } from '../output.ts';
+import { type Report, skippedIn } from '../report.ts';
+
+/** How many failed items are named on a terminal; `--json` names all. */
+const mostNamed = 20;
+
+/** What a job is given of a command's context, with a line of progress drawn meanwhile. */
+export async function withProgress<T>(
+  context: Context,
+  name: string,
+  work: (around: JobSurroundings) => Promise<T>,
+): Promise<T> {
+  const { config, env, output, signal, now } = context;
+  const line = output.progress();
+  const began = now().getTime();
+  try {
+    return await work({
+      ...{ config, env: openclawEnvironment(config, env), signal, now },
+      openNexus: () => openNexus(config, signal, context.version),
+      warn: (message) => output.warn(message),
+      progress: (state) => line.update(`${name}: ${progressText(state, now().getTime() - began)}`),
+    });
+  } finally {
+    line.stop();
+  }
+}
+
+/** `128 of 5,000 transcripts, 34 MiB of 1.0 GiB, 50 MiB/s, 20 s left`. */
+export function progressText(state: Progress, elapsedMs: number): string {
+  const { transcripts, transcriptsTotal, bytes, bytesTotal } = state;
+  const rate = elapsedMs > 0 ? (bytes / elapsedMs) * 1000 : 0;
+  const left =
+    rate > 0 && bytes < bytesTotal ? `, ${formatDuration(((bytesTotal - bytes) / rate) * 1000)} left` : '';
+  return (
+    `${transcripts.toLocaleString('en-US')} of ${formatItems(transcriptsTotal, 'transcript')}, ` +
+    `${formatBytes(bytes)} of ${formatBytes(bytesTotal)}, ${formatBytes(rate)}/s${left}`
+  );
+}
+
+/** The audit by agent, what was skipped and why, what failed and why, and the run in one sentence. */
+export function showReport(output: Output, report: Report, archive: string): void {
+  if (output.json) {
+    output.result(report);
+    return;
+  }
+  const agents = Object.entries(report.agents);
+  const stored = report.dryRun ? 'to store' : 'stored now';
+  const verified = agents.some(([, audit]) => audit.verified !== undefined);
+  if (agents.length > 0)
+    output.table(
+      [
+        { title: 'agent' },
+        ...['found', stored, 'already', 'skipped', 'failed', 'moved'].map((title) => ({ title })),
+        ...(verified ? [{ title: 'verified' }] : []),
+        { title: 'bytes', align: 'right' },
+      ],
+      agents.map(([id, audit]) => [
+        audit.as === undefined ? id : `${id} (as ${audit.as})`,
+        ...[audit.found, audit.stored, audit.already, skippedIn(audit), audit.failed, audit.moved],
+        ...(verified ? [audit.verified ?? 0] : []),
+        formatBytes(audit.bytes),
+      ]),
+    );
+  for (const [reason, count] of reasonsOf(report)) output.result(`skipped ${count}: ${reason}`);
+  const unwell = [...report.failed, ...report.oversized, ...(report.busy ?? [])];
+  for (const { item, reason } of unwell.slice(0, mostNamed)) output.error(`${item}: ${reason}`);
+  if (unwell.length > mostNamed)
+    output.error(`and ${unwell.length - mostNamed} more; --json names them all.`);
+  output.result(summary(report, archive));
+}
+
+function reasonsOf(report: Report): [string, number][] {
+  const counts = new Map<string, number>();
+  for (const audit of Object.values(report.agents))
+    for (const [reason, count] of Object.entries(audit.skipped))
+      counts.set(reason, (counts.get(reason) ?? 0) + count);
+  return [...counts];
+}
+
+function summary(report: Report, archive: string): string {
+  const what = report.dryRun
+    ? `would store ${formatItems(report.done, 'transcript')} (${formatBytes(report.bytes)})`
+    : `${formatItems(report.done, 'transcript')} stored (${formatBytes(report.bytes)})`;
+  const rest = [
+    `${report.already.toLocaleString('en-US')} already there`,
+    `${report.skipped.toLocaleString('en-US')} skipped`,
+    `${report.failed.length.toLocaleString('en-US')} failed`,
+    ...(report.moved > 0 ? [`${formatItems(report.moved, 'file')} moved to archive/`] : []),
+  ];
+  const ended = report.interrupted === undefined ? '' : `, stopped by ${report.interrupted}`;
+  const where = report.done > 0 && !report.dryRun ? ` Archive: ${archive}` : '';
+  return `${report.job}: ${what}, ${rest.join(', ')}, in ${formatDuration(report.durationMs)}${ended}.${where}`;
+}

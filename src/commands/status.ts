@@ -1,0 +1,220 @@
+import { existsSync } from 'node:fs';
+import { type Config, openclawEnvironment } from '../config.ts';
+import type { Context } from '../context.ts';
+import { describe, exit, exitStatus, failedWith, NexusError } from '../errors.ts';
+import { formatAge, formatBytes, formatItems } from '../format.ts';
+import { ledgerFile } from '../jobs/job.ts';
+import { type Ledger, openLedger, type Run } from '../jobs/ledger.ts';
+import { type Standing, standingOf } from '../jobs/standing.ts';
+import { archivePlace, openNexus, storeDirectory } from '../open.ts';
+import { locate, type State } from '../openclaw/locate.ts';
+
+/** Something that is not as it should be, and what to do about it. */
+interface Problem {
+  problem: string;
+  next: string;
+}
+
+interface NexusStanding {
+  kind: 'embedded' | 'endpoint';
+  where: string;
+  reachable: boolean;
+  store?: string;
+  error?: string;
+}
+
+type JobStanding = Pick<Run, 'startedAt' | 'endedAt' | 'ok'> & { report: unknown };
+
+/** What `nexus status --json` prints. */
+export interface Status {
+  schemaVersion: 1;
+  command: 'status';
+  ok: boolean;
+  host: string;
+  openclaw: { stateDir: string; warnings: string[] } | { error: string };
+  nexus: NexusStanding;
+  agents: Standing[];
+  jobs: Record<string, JobStanding | null>;
+  problems: Problem[];
+}
+
+/** Due transcripts older than this mean that uploads do not run or do not get through. */
+const lagMs = 3_600_000;
+
+/** OpenClaw's deletion of something unshipped is announced this long before. */
+const pruneSoonMs = 6 * 3_600_000;
+
+const jobNames = ['backfill', 'upload'];
+
+/** Whether all is well: 0 only then, 69 when Nexus cannot be reached, else 3. Changes nothing. */
+export async function status(context: Context): Promise<number> {
+  const { config, output } = context;
+  const now = context.now().getTime();
+  const problems: Problem[] = [];
+  const nexus = await reach(context, problems);
+  const ledger = existsSync(ledgerFile(config)) ? openLedger(ledgerFile(config), output.warn) : undefined;
+  try {
+    const state = await openclawState(context, problems);
+    const agents: Standing[] = [];
+    if (state !== undefined)
+      for (const agent of state.agents) {
+        if (config.agents[agent.id]?.skip === true) continue;
+        agents.push(await standingOf(state, agent, config, ledger, nexus.store ?? '', now));
+      }
+    const jobs = lastRuns(ledger);
+    problems.push(...agents.flatMap((agent) => problemsOf(agent, now)), ...problemsOfJobs(jobs, agents));
+    const standing: Status = {
+      ...{ schemaVersion: 1, command: 'status', ok: problems.length === 0, host: config.host },
+      openclaw:
+        state === undefined
+          ? { error: problems[0]?.problem ?? '' }
+          : { stateDir: state.stateDir, warnings: state.warnings },
+      ...{ nexus, agents, jobs, problems },
+    };
+    if (output.json) output.result(standing);
+    else show(context, standing, now);
+    if (!nexus.reachable) return exitStatus(new NexusError('unavailable', ''));
+    return standing.ok ? exit.done : exit.someFailed;
+  } finally {
+    ledger?.close();
+  }
+}
+
+/** Asks Nexus for its store's id; an embedded store that is not there yet is not made for that. */
+async function reach(context: Context, problems: Problem[]): Promise<NexusStanding> {
+  const { config, signal, version } = context;
+  const kind = config.endpoint === undefined ? 'embedded' : 'endpoint';
+  const where = archivePlace(config);
+  if (kind === 'embedded' && !existsSync(storeDirectory(config))) return { kind, where, reachable: true };
+  try {
+    const nexus = await openNexus(impatient(config), signal, version);
+    try {
+      return { kind, where, reachable: true, store: await nexus.storeId() };
+    } finally {
+      await nexus.close();
+    }
+  } catch (error) {
+    if (!(error instanceof NexusError)) throw error;
+    problems.push({
+      problem: `Nexus at ${where} does not answer: ${error.message}`,
+      next: error.hint ?? 'Check that it runs and that this host reaches it, then run `nexus status` again.',
+    });
+    return { kind, where, reachable: false, error: describe(error) };
+  }
+}
+
+/** Whoever asks for the status waits for the answer: two tries, not minutes of them. */
+function impatient(config: Config): Config {
+  return { ...config, retry: { ...config.retry, tries: Math.min(2, config.retry.tries) } };
+}
+
+async function openclawState(context: Context, problems: Problem[]): Promise<State | undefined> {
+  try {
+    return await locate(openclawEnvironment(context.config, context.env));
+  } catch (error) {
+    if (!failedWith(error, 'config', 'forbidden')) throw error;
+    problems.push({
+      problem: error.message,
+      next: error.hint ?? 'Set OPENCLAW_STATE_DIR to the state directory of OpenClaw.',
+    });
+    return undefined;
+  }
+}
+
+function lastRuns(ledger: Ledger | undefined): Status['jobs'] {
+  return Object.fromEntries(
+    jobNames.map((job) => {
+      const run = ledger?.runs(job, 1)[0];
+      if (run === undefined) return [job, null];
+      const { startedAt, endedAt, ok, report } = run;
+      return [job, { startedAt, endedAt, ok, report }];
+    }),
+  );
+}
+
+function problemsOf(standing: Standing, now: number): Problem[] {
+  const { agent, oversized, unreadable } = standing;
+  const problems = unreadable.map(({ path, reason, command }) => ({
+    problem: `${agent}: ${path} cannot be read: ${reason}`,
+    next: `Look with \`${command}\`.`,
+  }));
+  if (oversized.length > 0)
+    problems.push({
+      problem: `${agent}: ${formatItems(oversized.length, 'transcript')} larger than maxTranscriptBytes: ${oversized.slice(0, 3).join(', ')}`,
+      next: 'Raise it with `nexus config set maxTranscriptBytes BYTES`, 0 for no limit.',
+    });
+  const due = Object.values(standing.eras).reduce((sum, era) => sum + era.due, 0);
+  const oldest = standing.oldestUnshippedAt === undefined ? now : Date.parse(standing.oldestUnshippedAt);
+  if (due > 0 && now - oldest >= lagMs)
+    problems.push({
+      problem: `${agent}: ${formatItems(due, 'transcript')} not shipped, the oldest from ${formatAge(oldest, now)}`,
+      next: 'Run `nexus upload`, or `nexus backfill` when it never ran.',
+    });
+  if (standing.prunedAt !== undefined && Date.parse(standing.prunedAt) - now <= pruneSoonMs)
+    problems.push({
+      problem: `${agent}: OpenClaw may delete ${standing.prunedFirst}, not shipped, ${formatAge(Date.parse(standing.prunedAt), now)}`,
+      next: 'Run `nexus backfill` now.',
+    });
+  return problems;
+}
+
+function problemsOfJobs(jobs: Status['jobs'], agents: Standing[]): Problem[] {
+  const found = agents.some(({ eras }) => Object.values(eras).some((era) => era.found > 0));
+  const ran = Object.values(jobs).some((run) => run !== null);
+  if (!ran && found)
+    return [{ problem: 'Nothing was archived from this host yet.', next: 'Run `nexus backfill`.' }];
+  return Object.entries(jobs).flatMap(([job, run]) =>
+    run === null || run.ok
+      ? []
+      : [
+          {
+            problem: `The last ${job} did not end well.`,
+            next: `Run \`nexus ${job}\` and read what failed.`,
+          },
+        ],
+  );
+}
+
+function show({ output }: Context, status: Status, now: number): void {
+  const { nexus } = status;
+  output.result(`host      ${status.host}`);
+  output.result(`openclaw  ${'error' in status.openclaw ? 'not found' : status.openclaw.stateDir}`);
+  output.result(
+    `archive   ${nexus.where} (${nexus.kind}, ${nexus.reachable ? 'reachable' : 'not reachable'})`,
+  );
+  for (const [job, run] of Object.entries(status.jobs)) {
+    const when =
+      run === null
+        ? 'never ran'
+        : `${run.ok ? 'well' : 'not well'}, ${formatAge(Date.parse(run.endedAt), now)}`;
+    output.result(`${job.padEnd(8)}  ${when}`);
+  }
+  if (status.agents.length > 0) {
+    output.result('');
+    output.table(
+      [
+        ...[{ title: 'agent' }, { title: 'era' }, { title: 'found' }, { title: 'shipped' }],
+        ...[{ title: 'not yet' }, { title: 'bytes', align: 'right' as const }],
+        ...[{ title: 'waiting since' }, { title: 'pruned by OpenClaw' }],
+      ],
+      status.agents.flatMap((standing) => rowsOf(standing, now)),
+    );
+  }
+  output.result('');
+  if (status.ok) output.result(output.style('green', 'All is well.'));
+  for (const { problem, next } of status.problems)
+    output.result(`${output.style('red', 'not well:')} ${problem} ${next}`);
+}
+
+function rowsOf(standing: Standing, now: number): (string | number)[][] {
+  const name = standing.as === standing.agent ? standing.agent : `${standing.agent} (as ${standing.as})`;
+  const waiting =
+    standing.oldestUnshippedAt === undefined ? '-' : formatAge(Date.parse(standing.oldestUnshippedAt), now);
+  const pruned = standing.prunedAt === undefined ? '-' : formatAge(Date.parse(standing.prunedAt), now);
+  const eras = Object.entries(standing.eras);
+  if (eras.length === 0) return [[name, '-', 0, 0, 0, formatBytes(0), waiting, pruned]];
+  return eras.map(([era, { found, shipped, unshipped, bytes }], index) => [
+    ...[index === 0 ? name : '', era, found, shipped, unshipped, formatBytes(bytes)],
+    ...(index === 0 ? [waiting, pruned] : ['', '']),
+  ]);
+}

@@ -1,0 +1,32 @@
+import type { Context } from '../context.ts';
+import { runJob } from '../jobs/job.ts';
+import { archivePlace } from '../open.ts';
+import { reportStatus } from '../report.ts';
+import { showReport, withProgress } from './jobreport.ts';
+
+export interface UploadOptions {
+  agent: string[];
+  dryRun?: boolean;
+  watch?: boolean;
+}
+
+/** Archives what is new since the last run; with `watch` stays and does so as OpenClaw writes. */
+export async function upload(context: Context, options: UploadOptions): Promise<number> {
+  const request = {
+    ...{ job: 'upload' as const, agents: options.agent, dryRun: options.dryRun === true },
+    ...{ everything: false, all: false, verify: false },
+  };
+  const { report, unavailable } = await withProgress(context, 'upload', async (around) => {
+    if (!options.watch) return await runJob(request, around);
+    const { watch } = await import('../jobs/watch.ts');
+    return await watch(request, around, (done) => showPass(context, done));
+  });
+  showReport(context.output, report, archivePlace(context.config));
+  return reportStatus(report, unavailable);
+}
+
+/** What one pass of `--watch` did, on stderr: stdout gets the sum at the end. */
+function showPass(context: Context, report: { done: number; bytes: number }): void {
+  if (report.done > 0)
+    context.output.info(`upload: ${report.done} transcripts stored, ${report.bytes} bytes.`);
+}

@@ -1,0 +1,324 @@
+import { hostname } from 'node:os';
+import { isAbsolute, join, resolve } from 'node:path';
+import * as z from 'zod';
+import { agentIdPattern } from './agents.ts';
+import {
+  configPath,
+  type Environment,
+  homeOf,
+  isSettings,
+  readSettings,
+  type Settings,
+} from './configfile.ts';
+import { NexusError } from './errors.ts';
+import { keySchema } from './keys.ts';
+import { nearest } from './nearest.ts';
+import { maxChunkBytes } from './nexus.ts';
+
+/** A whole number within bounds, refused in words that name them. */
+function whole(least: number, most = Number.MAX_SAFE_INTEGER) {
+  const error =
+    most === Number.MAX_SAFE_INTEGER
+      ? `must be a whole number, at least ${least}`
+      : `must be a whole number from ${least} to ${most}`;
+  return z.int({ error }).min(least, { error }).max(most, { error });
+}
+
+const text = z.string({ error: 'must be text' }).min(1, { error: 'must not be empty' });
+
+const directory = text.refine((path) => isAbsolute(path), {
+  error: 'must be an absolute path, or begin with "~/"',
+});
+
+const endpoint = text.refine(isEndpoint, {
+  error: 'must be an http or https URL without user, query or fragment, like "https://nexus.example.com"',
+});
+
+const agent = z.strictObject({
+  as: text
+    .regex(agentIdPattern, {
+      error: 'must be letters, digits, "_" and "-", at most 64, beginning with a letter or digit',
+    })
+    .optional(),
+  skip: z.boolean({ error: 'must be true or false' }).optional(),
+});
+
+/** The configuration: type, defaults, validation and documentation of every setting. */
+export const configSchema = z.strictObject({
+  dataDir: directory.describe(
+    'Where the embedded store and the ledger lie. When not said: `$XDG_DATA_HOME/nexus`, else `~/.local/share/nexus`.',
+  ),
+  endpoint: endpoint
+    .optional()
+    .describe(
+      'The `nexus serve` that jobs ship to. When not said, they use the embedded store in `dataDir`.',
+    ),
+  apiKey: text.optional().meta({ secret: true }).describe('The key that `endpoint` wants.'),
+  host: text
+    .max(200, { error: 'must have at most 200 characters' })
+    .describe("This machine's name in the archive. When not said: the host name."),
+  openclaw: z
+    .strictObject({
+      stateDir: directory
+        .optional()
+        .describe("OpenClaw's state directory. When not said: found by OpenClaw's own rules."),
+    })
+    .prefault({}),
+  agents: z
+    .record(z.string(), agent)
+    .default({})
+    .describe(
+      'By OpenClaw agent id: `as` is its id in Nexus where that shall be another, `skip: true` leaves it alone.',
+    ),
+  afterUpload: z
+    .enum(['archive', 'keep'], { error: 'must be "archive" or "keep"' })
+    .default('archive')
+    .describe(
+      'What becomes of a completed transcript file once it is stored and compared: moved to `archive/` beside it, or kept where it is.',
+    ),
+  settleMinutes: whole(0, 10_080)
+    .default(10)
+    .describe('How long an active transcript is quiet before its new tail is shipped.'),
+  archiveAfterHours: whole(0, 8_760)
+    .default(24)
+    .describe('How long a plain file is complete and untouched before it is moved to `archive/`.'),
+  maxTranscriptBytes: whole(0)
+    .default(0)
+    .describe('Transcripts larger than this are skipped and reported; 0 ships every size.'),
+  concurrency: whole(1, 64).default(4).describe('How many transcripts are shipped at once.'),
+  chunkBytes: whole(1, maxChunkBytes)
+    .default(4 * 1024 * 1024)
+    .describe('Bytes of a transcript in one request, at most 10 MiB.'),
+  retry: z
+    .strictObject({
+      tries: whole(1, 100).default(6).describe('How often a request is tried before its item has failed.'),
+      baseMs: whole(0, 3_600_000).default(500).describe('The longest first pause between two tries, in ms.'),
+      maxMs: whole(0, 3_600_000).default(30_000).describe('The longest pause between two tries, in ms.'),
+    })
+    .prefault({}),
+  serve: z
+    .strictObject({
+      host: text
+        .default('127.0.0.1')
+        .describe('The address that `nexus serve` listens on. Another than loopback needs a key.'),
+      port: whole(0, 65_535)
+        .default(7788)
+        .describe('The port that `nexus serve` listens on; 0 takes a free one.'),
+    })
+    .prefault({}),
+  keys: z
+    .array(keySchema, { error: 'must be a list of keys' })
+    .refine((keys) => new Set(keys.map(({ name }) => name)).size === keys.length, {
+      error: 'must not hold two keys of one name',
+    })
+    .default([])
+    .describe('Who may call `nexus serve`; written by `nexus keys add`, which keeps only hashes.'),
+  store: z
+    .discriminatedUnion('kind', [z.strictObject({ kind: z.literal('local') })], {
+      error: 'must be {"kind": "local"}',
+    })
+    .default({ kind: 'local' })
+    .describe('What holds the data: `local` is files and SQLite in `dataDir`.'),
+});
+
+export type Config = z.output<typeof configSchema>;
+
+/** The environment variables that are settings. Empty counts as not said. */
+export const variables = {
+  dataDir: 'NEXUS_DATA_DIR',
+  endpoint: 'NEXUS_ENDPOINT',
+  apiKey: 'NEXUS_API_KEY',
+  host: 'NEXUS_HOST_NAME',
+} as const;
+
+interface Layer {
+  values: Settings;
+  /** Says in an error where a field came from. */
+  origin: (field: string) => string;
+}
+
+export interface ConfigRequest {
+  env: Environment;
+  /** `--config`. */
+  file?: string | undefined;
+  /** What the command line says, in the shape of the configuration; `undefined` is not said. */
+  flags?: Settings;
+}
+
+/**
+ * The configuration: defaults ← file ← environment ← flags. Throws `config` that names every wrong field at once.
+ * Creates nothing.
+ */
+export async function loadConfig({ env, file, flags = {} }: ConfigRequest): Promise<Config> {
+  const path = configPath(env, file);
+  const settings = await readSettings(path);
+  return parse(
+    [
+      { values: flags, origin: () => 'on the command line' },
+      { values: fromEnvironment(env), origin: variableOf },
+      { values: settings, origin: () => `in ${path}` },
+    ],
+    env,
+  );
+}
+
+/** Refuses settings that a configuration file must not hold, as `loadConfig` would. */
+export function checkSettings(settings: Settings, env: Environment): void {
+  parse([{ values: settings, origin: () => 'as it would be' }], env);
+}
+
+/** The environment for the OpenClaw locator: what the environment does not say, the configuration does. */
+export function openclawEnvironment(config: Config, env: Environment): Environment {
+  const { stateDir } = config.openclaw;
+  const said = ['OPENCLAW_STATE_DIR', 'CLAWDBOT_STATE_DIR', 'OPENCLAW_HOME', 'OPENCLAW_PROFILE'];
+  if (stateDir === undefined || said.some((name) => env[name])) return env;
+  return { ...env, OPENCLAW_STATE_DIR: stateDir };
+}
+
+export interface Setting {
+  /** Dotted, as `nexus config get` takes it. */
+  name: string;
+  description: string;
+  /** As JSON; `undefined` where there is none or it depends on the machine. */
+  fallback: string | undefined;
+  variable: string | undefined;
+  secret: boolean;
+}
+
+/** Every setting, in the order of the schema. */
+export function listSettings(): Setting[] {
+  const names: Record<string, string> = variables;
+  function walk(schema: unknown, prefix: string): Setting[] {
+    return Object.entries(propertiesOf(schema)).flatMap(([key, field]) => {
+      const name = prefix === '' ? key : `${prefix}.${key}`;
+      const description = valueAt(field, ['description']);
+      if (typeof description !== 'string') return walk(field, name);
+      const fallback = valueAt(field, ['default']);
+      return {
+        name,
+        description,
+        fallback: fallback === undefined ? undefined : JSON.stringify(fallback),
+        variable: names[name],
+        secret: valueAt(field, ['secret']) === true,
+      };
+    });
+  }
+  return walk(jsonSchema(), '');
+}
+
+function jsonSchema(): unknown {
+  return z.toJSONSchema(configSchema, { io: 'input', unrepresentable: 'any' });
+}
+
+function propertiesOf(schema: unknown): Settings {
+  const properties = valueAt(schema, ['properties']);
+  return isSettings(properties) ? properties : {};
+}
+
+function parse(layers: Layer[], env: Environment): Config {
+  const home = homeOf(env);
+  let merged: Settings = { host: hostname() };
+  const dataHome = env['XDG_DATA_HOME'];
+  if (dataHome !== undefined && isAbsolute(dataHome)) merged['dataDir'] = join(dataHome, 'nexus');
+  else if (home !== undefined) merged['dataDir'] = join(home, '.local', 'share', 'nexus');
+  for (const layer of layers.toReversed()) merged = overlay(merged, layer.values);
+  expandHome(merged, 'dataDir', home);
+  if (isSettings(merged['openclaw'])) expandHome(merged['openclaw'], 'stateDir', home);
+  if (merged['dataDir'] === undefined)
+    throw new NexusError('config', 'There is no home directory to keep data in.', {
+      hint: 'Set HOME, XDG_DATA_HOME or NEXUS_DATA_DIR.',
+    });
+  const result = configSchema.safeParse(merged);
+  if (result.success) return result.data;
+  const wrong = result.error.issues.flatMap((issue) => complaints(issue, layers));
+  throw new NexusError('config', `The configuration is wrong: ${wrong.join('; ')}.`);
+}
+
+function complaints(issue: z.core.$ZodIssue, layers: Layer[]): string[] {
+  const path = issue.path.map(String);
+  if (issue.code === 'unrecognized_keys')
+    return issue.keys.map((key) => {
+      const near = nearest(key, knownKeys(path));
+      const field = [...path, key];
+      const advice = near === undefined ? '' : `, did you mean ${[...path, near].join('.')}?`;
+      return `${field.join('.')} (${originOf(field, layers)}) is no setting${advice}`;
+    });
+  return [`${path.join('.')} (${originOf(path, layers)}) ${sentenceOf(issue)}`];
+}
+
+function sentenceOf(issue: z.core.$ZodIssue): string {
+  if (issue.message.startsWith('must ')) return issue.message;
+  if (issue.code === 'invalid_type')
+    return `must be ${issue.expected === 'object' ? 'an object' : issue.expected}`;
+  return `is refused: ${issue.message}`;
+}
+
+function knownKeys(path: string[]): string[] {
+  if (path[0] === 'agents') return Object.keys(agent.shape);
+  if (path[0] === 'keys') return Object.keys(keySchema.shape);
+  return Object.keys(
+    propertiesOf(
+      valueAt(
+        jsonSchema(),
+        path.flatMap((key) => ['properties', key]),
+      ),
+    ),
+  );
+}
+
+function originOf(path: string[], layers: Layer[]): string {
+  const layer = layers.find(({ values }) => valueAt(values, path) !== undefined) ?? layers.at(-1);
+  return layer === undefined ? 'by default' : layer.origin(path[0] ?? '');
+}
+
+/** What lies at a path of keys, own properties only. */
+export function valueAt(settings: unknown, path: readonly string[]): unknown {
+  let value = settings;
+  for (const key of path) {
+    if (typeof value !== 'object' || value === null) return undefined;
+    const own: { value?: unknown } | undefined = Object.getOwnPropertyDescriptor(value, key);
+    value = own?.value;
+  }
+  return value;
+}
+
+function variableOf(field: string): string {
+  const names: Record<string, string> = variables;
+  return `in ${names[field] ?? 'the environment'}`;
+}
+
+function fromEnvironment(env: Environment): Settings {
+  const values: Settings = {};
+  for (const [field, name] of Object.entries(variables)) {
+    const value = env[name];
+    if (value !== undefined && value !== '') values[field] = value;
+  }
+  // A shell's user means a relative path from where they stand; a file's author cannot.
+  const { dataDir } = values;
+  if (typeof dataDir === 'string' && !dataDir.startsWith('~/')) values['dataDir'] = resolve(dataDir);
+  return values;
+}
+
+function expandHome(settings: Settings, field: string, home: string | undefined): void {
+  const path = settings[field];
+  if (home !== undefined && typeof path === 'string' && path.startsWith('~/'))
+    settings[field] = join(home, path.slice(2));
+}
+
+/** `over` laid on `under`: objects field by field, everything else whole. Built from entries, so that a field
+ * called `__proto__` is a field. */
+function overlay(under: Settings, over: Settings): Settings {
+  const said = Object.entries(over).filter(([, value]) => value !== undefined);
+  const laid = said.map(([key, value]): [string, unknown] => {
+    const below = valueAt(under, [key]);
+    return [key, isSettings(value) ? overlay(isSettings(below) ? below : {}, value) : value];
+  });
+  return Object.fromEntries([...Object.entries(under), ...laid]);
+}
+
+function isEndpoint(address: string): boolean {
+  if (!URL.canParse(address)) return false;
+  const url = new URL(address);
+  const plain = url.username === '' && url.password === '' && url.search === '' && url.hash === '';
+  return plain && (url.protocol === 'http:' || url.protocol === 'https:');
+}

@@ -1,0 +1,197 @@
+import { constants } from 'node:fs';
+import { chmod, mkdir, open } from 'node:fs/promises';
+import { dirname, extname, isAbsolute, join, resolve } from 'node:path';
+import { NexusError } from './errors.ts';
+
+export type Environment = Record<string, string | undefined>;
+
+/** A configuration as a file has it: checked for nothing yet. */
+export type Settings = Record<string, unknown>;
+
+/** How long a writer waits for another one. */
+const lockWaitMs = 10_000;
+
+export function isSettings(value: unknown): value is Settings {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+export function homeOf(env: Environment): string | undefined {
+  const home = env['HOME'];
+  return home !== undefined && isAbsolute(home) ? home : undefined;
+}
+
+/** `--config`, else NEXUS_CONFIG, else `$XDG_CONFIG_HOME/nexus/config.json`, else `~/.config/nexus/config.json`. */
+export function configPath(env: Environment, file?: string): string {
+  const said = file ?? env['NEXUS_CONFIG'];
+  if (said !== undefined && said !== '') return resolve(said);
+  const configHome = env['XDG_CONFIG_HOME'];
+  if (configHome !== undefined && isAbsolute(configHome)) return join(configHome, 'nexus', 'config.json');
+  const home = homeOf(env);
+  if (home !== undefined) return join(home, '.config', 'nexus', 'config.json');
+  throw new NexusError('config', 'There is no home directory to find a configuration in.', {
+    hint: 'Set HOME, XDG_CONFIG_HOME or NEXUS_CONFIG.',
+  });
+}
+
+/**
+ * What the file says; a file that does not exist says nothing. Reads only: no directory, no lock, no default is
+ * written. `config` when it is not a JSON object, when another user could have written it, or when it holds a
+ * secret that others can read.
+ */
+export async function readSettings(path: string): Promise<Settings> {
+  const file = await openToRead(path);
+  if (file === undefined) return {};
+  try {
+    const facts = await file.stat();
+    if (!facts.isFile()) throw new NexusError('config', `${path} is not a regular file.`);
+    const uid = process.geteuid?.() ?? facts.uid;
+    if (facts.uid !== uid && facts.uid !== 0)
+      throw new NexusError('config', `${path} belongs to uid ${facts.uid} and this is uid ${uid}.`, {
+        hint: `Run as its owner, or run \`chown ${uid} ${quoted(path)}\`.`,
+      });
+    const settings = parseJson(path, await file.readFile('utf8'));
+    // Whoever can write it could send the archive elsewhere; whoever can read a secret has it.
+    const refused = holdsSecret(settings) ? 0o066 : 0o002;
+    if ((facts.mode & refused) !== 0)
+      throw new NexusError(
+        'config',
+        holdsSecret(settings)
+          ? `${path} holds a secret and others can read or write it (mode ${octal(facts.mode)}).`
+          : `${path} can be written by anybody (mode ${octal(facts.mode)}).`,
+        { hint: `Run \`chmod 600 ${quoted(path)}\`.` },
+      );
+    return settings;
+  } finally {
+    await file.close();
+  }
+}
+
+async function openToRead(path: string) {
+  try {
+    // Without O_NONBLOCK a FIFO would hang here.
+    return await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined;
+    throw new NexusError('config', `${path} cannot be read (${codeOf(error)}).`, {
+      hint: `Look at it with \`ls -ld ${quoted(path)}\`.`,
+      cause: error,
+    });
+  }
+}
+
+/**
+ * Changes the file under a lock, so that two writers at once lose nothing of each other. `edit` gets what the file
+ * says and answers what it shall say, or throws to leave it; it must have checked the whole. Durable when it
+ * resolves. File 0600, a new directory 0700.
+ */
+export async function editSettings(path: string, edit: (settings: Settings) => Settings): Promise<void> {
+  const directory = dirname(path);
+  try {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw unwritable(path, error);
+  }
+  const { acquireLock } = await import('./processlock.ts');
+  const lock = await acquireLock(`${path}.lock`, { waitMs: lockWaitMs });
+  if (lock === undefined)
+    throw new NexusError('busy', `Another process is writing ${path}.`, { hint: 'Try again.' });
+  try {
+    const next = edit(await readSettings(path));
+    await write(path, next);
+    const folder = await open(directory, 'r');
+    try {
+      await folder.sync();
+    } finally {
+      await folder.close();
+    }
+  } finally {
+    await lock.release();
+  }
+}
+
+async function write(path: string, settings: Settings): Promise<void> {
+  const { default: Conf } = await import('conf');
+  const extension = extname(path);
+  try {
+    const conf = new Conf<Settings>({
+      cwd: dirname(path),
+      configName: path
+        .slice(dirname(path).length)
+        .replace(/^\//, '')
+        .slice(0, -extension.length || undefined),
+      fileExtension: extension.slice(1),
+      projectSuffix: '',
+      clearInvalidConfig: false,
+      configFileMode: 0o600,
+      accessPropertiesByDotNotation: false,
+      serialize: (value) => `${JSON.stringify(value, null, 2)}\n`,
+    });
+    conf.store = settings;
+    await chmod(path, 0o600);
+  } catch (error) {
+    throw unwritable(path, error);
+  }
+}
+
+function unwritable(path: string, error: unknown): NexusError {
+  return new NexusError('config', `${path} cannot be written (${codeOf(error)}).`, {
+    hint: `Look at it with \`ls -ld ${quoted(dirname(path))}\`.`,
+    cause: error,
+  });
+}
+
+function holdsSecret(settings: Settings): boolean {
+  return settings['apiKey'] !== undefined;
+}
+
+function parseJson(path: string, content: string): Settings {
+  let settings: unknown;
+  try {
+    settings = JSON.parse(content);
+  } catch (error) {
+    // The parser's own message quotes the file, and the file may hold a secret.
+    const message = error instanceof Error ? error.message : '';
+    const place = /\(line (\d+) column (\d+)\)/.exec(message);
+    const where = place === null ? positionOf(content, message) : `line ${place[1]}, column ${place[2]}`;
+    throw new NexusError('config', `${path} is not JSON: something is wrong at ${where}.`);
+  }
+  if (isSettings(settings)) return settings;
+  throw new NexusError('config', `${path} must hold one JSON object.`);
+}
+
+/** For the messages of the parser that have no position: those of an early end, and of an unexpected character. */
+function positionOf(content: string, message: string): string {
+  const lines = content.split('\n');
+  if (!message.startsWith('Unexpected token')) return `its end (line ${lines.length})`;
+  // The shortest beginning that already fails for another reason than its end.
+  let [good, bad] = [0, content.length];
+  while (bad - good > 1) {
+    const middle = Math.floor((good + bad) / 2);
+    if (failsBeforeEnd(content.slice(0, middle))) bad = middle;
+    else good = middle;
+  }
+  const before = content.slice(0, good).split('\n');
+  return `line ${before.length}, column ${(before.at(-1) ?? '').length + 1}`;
+}
+
+function failsBeforeEnd(content: string): boolean {
+  try {
+    JSON.parse(content);
+    return false;
+  } catch (error) {
+    return error instanceof Error && error.message.startsWith('Unexpected token');
+  }
+}
+
+function octal(mode: number): string {
+  return (mode & 0o7777).toString(8).padStart(3, '0');
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : String(error);
+}
+
+/** A path as a shell takes it. */
+function quoted(path: string): string {
+  return /^[\w./~-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
+}

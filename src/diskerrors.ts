@@ -1,0 +1,71 @@
+import { NexusError } from './errors.ts';
+
+const remedies: Record<string, string> = {
+  ENOSPC: 'Free space on its file system.',
+  EDQUOT: 'Free space within the quota, or raise it.',
+  EACCES: 'Run nexus as the user who owns it.',
+  EPERM: 'Run nexus as the user who owns it.',
+  EROFS: 'Mount its file system writable.',
+  EIO: 'Look at the disk, for example with dmesg.',
+  EMFILE: 'Raise the limit on open files.',
+  ENFILE: 'Raise the limit on open files.',
+};
+
+// Primary result codes of SQLite (sqlite.org/rescode.html), as the errno that says the same.
+const sqliteCodes: Record<number, string> = {
+  3: 'EACCES', // PERM
+  7: 'ENOMEM', // NOMEM
+  8: 'EROFS', // READONLY
+  10: 'EIO', // IOERR
+  13: 'ENOSPC', // FULL
+  14: 'EACCES', // CANTOPEN
+  23: 'EACCES', // AUTH
+};
+
+/** The primary result code of an error from SQLite, or `undefined` when it is none. */
+function sqliteCode(error: unknown): number | undefined {
+  if (!(error instanceof Error) || !('errcode' in error) || typeof error.errcode !== 'number')
+    return undefined;
+  return error.errcode & 0xff;
+}
+
+/** SQLITE_BUSY or SQLITE_LOCKED: another connection is in the way, and a moment later may not be. */
+export function isBusy(error: unknown): boolean {
+  const code = sqliteCode(error);
+  return code === 5 || code === 6;
+}
+
+/** The errno of a failed system call (`ENOENT`, `EEXIST`, …), or `undefined` when it was none. */
+export function errnoOf(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return undefined;
+  return 'errno' in error ? error.code : undefined;
+}
+
+/**
+ * What the disk or SQLite said, as a NexusError that names `path`: `corrupt` when the bytes are not a database,
+ * `unavailable` for everything a later try or a person may cure. A NexusError, or a bug, comes back unchanged.
+ */
+export function diskError(error: unknown, path: string): unknown {
+  if (error instanceof NexusError) return error;
+  const sqlite = sqliteCode(error);
+  if (sqlite === 11 || sqlite === 26)
+    return new NexusError('corrupt', `${path} is damaged or is not a database.`, {
+      hint: 'Restore it from a backup.',
+      cause: error,
+    });
+  if (isBusy(error))
+    return new NexusError('unavailable', `Another process keeps ${path} busy.`, {
+      hint: 'Try again, or look for a nexus process that is stopped.',
+      retryAfter: 5,
+      cause: error,
+    });
+  const code = sqlite === undefined ? errnoOf(error) : sqliteCodes[sqlite];
+  if (code === undefined) return error;
+  const hint = remedies[code];
+  const detail = error instanceof Error ? error.message : String(error);
+  return new NexusError('unavailable', `Cannot use ${path}: ${detail}.`, {
+    ...(hint === undefined ? {} : { hint }),
+    retryAfter: 30,
+    cause: error,
+  });
+}

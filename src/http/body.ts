@@ -1,0 +1,98 @@
+import { createHash } from 'node:crypto';
+import type { Readable } from 'node:stream';
+import { promisify } from 'node:util';
+import { constants, gunzip, zstdDecompress } from 'node:zlib';
+import { NexusError } from '../errors.ts';
+import { readDigestField } from './wire.ts';
+
+const unzip = promisify(gunzip);
+const unzstd = promisify(zstdDecompress);
+
+/** Refuses a body whose type is not this one; parameters such as a charset are let pass. */
+export function requireType(contentType: string | undefined, wanted: string): void {
+  const type = (contentType ?? '').split(';', 1)[0]?.trim().toLowerCase();
+  if (type !== wanted)
+    throw new NexusError('unsupported', `The body must be ${wanted}: send it with that Content-Type.`);
+}
+
+/** Refuses by what Content-Length already tells, before a byte of the body is read. */
+export function refuseLength(contentLength: string | undefined, limit: number, sentence: string): void {
+  if (contentLength !== undefined && Number(contentLength) > limit)
+    throw new NexusError('too_large', sentence);
+}
+
+/** A request's body, not read until somebody wants it. */
+export interface Body {
+  /** All of it, and no further than `limit` bytes: then `too_large` with that sentence. */
+  read(limit: number, sentence: string): Promise<Buffer>;
+}
+
+/** `begin` is called before the first byte is read: the moment to answer `Expect: 100-continue`. */
+export function bodyOf(stream: Readable, begin: () => void): Body {
+  return {
+    async read(limit, sentence) {
+      const pieces: Buffer[] = [];
+      let length = 0;
+      begin();
+      try {
+        // Not destroyed when refused half-way: that would close the connection before the answer is out.
+        for await (const piece of stream.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+          length += piece.length;
+          if (length > limit) throw new NexusError('too_large', sentence);
+          pieces.push(piece);
+        }
+      } catch (error) {
+        if (error instanceof NexusError) throw error;
+        throw new NexusError('invalid', 'The connection ended before the body did.', { cause: error });
+      }
+      return Buffer.concat(pieces, length);
+    },
+  };
+}
+
+export const noBody: Body = { read: () => Promise.resolve(Buffer.alloc(0)) };
+
+/** Refuses bytes that are not what a `Content-Digest` says of them. */
+export function checkDigest(bytes: Buffer, field: string | undefined): void {
+  const stated = field === undefined ? undefined : readDigestField(field);
+  if (stated !== undefined && stated !== createHash('sha256').update(bytes).digest('hex'))
+    throw new NexusError('invalid', 'The body is not the one that Content-Digest describes: send it again.');
+}
+
+/** Undoes a Content-Encoding, and stops where the decoded bytes would exceed `limit`. */
+export async function decode(
+  bytes: Buffer,
+  encoding: string | undefined,
+  limit: number,
+  sentence: string,
+): Promise<Buffer> {
+  const name = (encoding ?? 'identity').trim().toLowerCase();
+  if (name === 'identity' || name === '') return bytes;
+  if (name !== 'zstd' && name !== 'gzip')
+    throw new NexusError('unsupported', 'Content-Encoding must be zstd, gzip or identity.');
+  try {
+    return name === 'gzip'
+      ? await unzip(bytes, { maxOutputLength: limit })
+      : // A window as long as the longest chunk is enough; more would be memory for whoever asks.
+        await unzstd(bytes, { maxOutputLength: limit, params: { [constants.ZSTD_d_windowLogMax]: 24 } });
+  } catch (error) {
+    if (error instanceof RangeError && 'code' in error && error.code === 'ERR_BUFFER_TOO_LARGE')
+      throw new NexusError('too_large', sentence, { cause: error });
+    throw new NexusError('invalid', `The body is not whole ${name} data: send it again.`, { cause: error });
+  }
+}
+
+/** The text of a JSON body, parsed; anything but UTF-8 and JSON is `invalid`. */
+export function parseBody(bytes: Buffer): unknown {
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (error) {
+    throw new NexusError('invalid', 'Invalid JSON: the body is not UTF-8.', { cause: error });
+  }
+  try {
+    return JSON.parse(text) as unknown;
+  } catch (error) {
+    throw new NexusError('invalid', 'Invalid JSON: the body does not parse.', { cause: error });
+  }
+}

@@ -1,0 +1,235 @@
+import { promisify } from 'node:util';
+import { zstdCompress } from 'node:zlib';
+import { z } from 'zod';
+import { checkAgentId } from '../agents.ts';
+import { failedWith, NexusError } from '../errors.ts';
+import { type Card, maxChunkBytes, type Nexus } from '../nexus.ts';
+import { checkTranscript } from '../transcripts.ts';
+import { readBytes } from './clientread.ts';
+import { checkKey, readEndpoint } from './endpoint.ts';
+import { type Answer, openRequester } from './request.ts';
+import { defaultRetries, type Retries } from './retry.ts';
+import {
+  cardSchema,
+  cursorOf,
+  digestFieldOf,
+  headerJson,
+  headers,
+  maxAboutBytes,
+  parseJson,
+  partialUpload,
+  readDigestField,
+} from './wire.ts';
+
+export interface ClientOptions {
+  endpoint: string;
+  key?: string | undefined;
+  retries?: Retries;
+  /** Ends whatever is under way: it rejects with the signal's reason. */
+  signal?: AbortSignal;
+  /** Nexus's own, said in User-Agent. */
+  version?: string;
+  /** For one try, until an answer, and between two pieces of one. Default 60 s. */
+  timeoutMs?: number;
+  /** Default: when the endpoint is another machine, where the network is dearer than the processor. */
+  compress?: boolean;
+  fetch?: typeof fetch;
+  random?: () => number;
+  now?: () => Date;
+}
+
+/** Below this, compressing saves nothing worth having. */
+const compressFrom = 1024;
+/** The endpoint reads every byte before it answers. */
+const digestTimeoutMs = 10 * 60_000;
+const cardsPerPage = 1000;
+
+const storeSchema = z.object({ id: z.string().min(1) });
+const markSchema = z.object({ mark: z.string().nullable() });
+const pageSchema = z.object({ sessions: z.array(cardSchema), next: z.string().nullable() });
+const compressed = promisify(zstdCompress);
+
+/** Nexus at an endpoint. Keeps the promises of the port: what resolves is durable there. */
+export function openClient(options: ClientOptions): Nexus {
+  const endpoint = readEndpoint(options.endpoint);
+  checkKey(options.key);
+  const compress = options.compress ?? !endpoint.loopback;
+  const requester = openRequester({
+    endpoint,
+    key: options.key,
+    agent: `nexus/${options.version ?? '0'}`,
+    retries: options.retries ?? defaultRetries,
+    timeoutMs: options.timeoutMs ?? 60_000,
+    signal: options.signal,
+    fetch: options.fetch ?? fetch,
+    random: options.random ?? Math.random,
+    now: options.now ?? (() => new Date()),
+  });
+
+  async function json<T>(schema: z.ZodType<T>, path: string): Promise<T> {
+    const pieces: Uint8Array[] = [];
+    // Through the same reader as a transcript, so that a body cut short is asked for again.
+    const answer = await readWhole(path, pieces);
+    const read = schema.safeParse(parseJson(Buffer.concat(pieces).toString('utf8')));
+    if (!read.success) throw notNexus(endpoint.base, answer);
+    return read.data;
+  }
+
+  async function readWhole(path: string, pieces: Uint8Array[]): Promise<Answer> {
+    const tries = (options.retries ?? defaultRetries).tries;
+    for (let n = 1; ; n++) {
+      const answer = await requester.ask({ method: 'GET', path, expect: [200] });
+      try {
+        pieces.length = 0;
+        for await (const piece of answer.read()) pieces.push(piece);
+        return answer;
+      } catch (error) {
+        options.signal?.throwIfAborted();
+        if (n >= tries)
+          throw new NexusError('unavailable', `The answer of ${endpoint.base} was cut short ${n} times.`, {
+            cause: error,
+          });
+        await requester.pause(n - 1);
+      }
+    }
+  }
+
+  return {
+    async storeId() {
+      const known = requester.store();
+      return known ?? (await json(storeSchema, '/api/store')).id;
+    },
+
+    async stat(agent, transcript, { digest = 'known' } = {}) {
+      let answer: Answer;
+      try {
+        answer = await requester.ask({
+          method: 'HEAD',
+          path: transcriptPath(agent, transcript),
+          expect: [200],
+          ...(digest === 'known'
+            ? {}
+            : {
+                headers: {
+                  [headers.wantReprDigest]: 'sha-256=1',
+                  ...(digest === 'reread' ? { 'cache-control': 'no-cache' } : {}),
+                },
+                timeoutMs: Math.max(options.timeoutMs ?? 0, digestTimeoutMs),
+              }),
+        });
+      } catch (error) {
+        if (failedWith(error, 'not_found')) return undefined;
+        if (failedWith(error, 'corrupt'))
+          throw new NexusError(
+            'corrupt',
+            `The stored bytes of ${agent}/${transcript} are not the ones that were stored, says ${endpoint.base}.`,
+            { cause: error },
+          );
+        throw error;
+      }
+      answer.done();
+      const read = cardSchema.safeParse(parseJson(answer.headers.get(headers.card) ?? ''));
+      const field = answer.headers.get(headers.reprDigest);
+      const stated = field === null ? undefined : readDigestField(field);
+      if (!read.success || (digest !== 'known' && stated === undefined))
+        throw notNexus(endpoint.base, answer);
+      return stated === undefined ? read.data : ({ ...read.data, digest: stated } satisfies Card);
+    },
+
+    async append(agent, transcript, offset, bytes, { complete, about }) {
+      const path = transcriptPath(agent, transcript);
+      if (bytes.length > maxChunkBytes)
+        throw new NexusError('too_large', `A chunk of ${bytes.length} bytes exceeds the 10 MB limit.`);
+      const said = headerJson(about);
+      if (said.length > maxAboutBytes)
+        throw new NexusError(
+          'invalid',
+          `What is said about ${agent}/${transcript} exceeds ${maxAboutBytes} bytes.`,
+        );
+      const packed = compress && bytes.length > compressFrom ? await compressed(bytes) : undefined;
+      const smaller = packed !== undefined && packed.length < bytes.length ? packed : undefined;
+      const body = smaller ?? bytes;
+      const answer = await requester.ask({
+        method: 'PATCH',
+        path,
+        headers: {
+          'content-type': partialUpload,
+          [headers.offset]: String(offset),
+          [headers.complete]: complete ? '?1' : '?0',
+          [headers.about]: said,
+          [headers.contentDigest]: digestFieldOf(body),
+          ...(smaller === undefined ? {} : { 'content-encoding': 'zstd' }),
+        },
+        body,
+        expect: [201, 204],
+      });
+      answer.done();
+      const length = offset + bytes.length;
+      if (answer.headers.get(headers.offset) !== String(length)) throw notNexus(endpoint.base, answer);
+      return length;
+    },
+
+    read(agent, transcript, from = 0, to?: number) {
+      const tries = (options.retries ?? defaultRetries).tries;
+      return readBytes(requester, {
+        path: transcriptPath(agent, transcript),
+        name: `${agent}/${transcript}`,
+        base: endpoint.base,
+        tries,
+        signal: options.signal,
+        from,
+        to,
+      });
+    },
+
+    async *list({ agent, since, after } = {}) {
+      let cursor = after === undefined ? undefined : cursorOf(after);
+      for (;;) {
+        const query = new URLSearchParams({ limit: String(cardsPerPage) });
+        if (agent !== undefined) query.set('agentId', checkAgentId(agent));
+        if (since !== undefined) query.set('since', since);
+        if (cursor !== undefined) query.set('cursor', cursor);
+        const page = await json(pageSchema, `/api/sessions?${query.toString()}`);
+        yield* page.sessions;
+        if (page.next === null) return;
+        cursor = page.next;
+      }
+    },
+
+    async mark(agent, host) {
+      return (await json(markSchema, markPath(agent, host))).mark ?? undefined;
+    },
+
+    async setMark(agent, host, mark) {
+      const body = Buffer.from(JSON.stringify({ mark }));
+      const answer = await requester.ask({
+        method: 'PUT',
+        path: markPath(agent, host),
+        headers: { 'content-type': 'application/json' },
+        body,
+        expect: [200],
+      });
+      answer.done();
+    },
+
+    close: () => Promise.resolve(),
+  };
+}
+
+// Checked here too: an id that is none would make another path of it.
+function transcriptPath(agent: string, transcript: string): string {
+  return `/api/sessions/${checkAgentId(agent)}/${checkTranscript(transcript)}`;
+}
+
+function markPath(agent: string, host: string): string {
+  if (/^\.{0,2}$/.test(host))
+    throw new NexusError('invalid', `${JSON.stringify(host)} cannot be a host's name: set \`host\`.`);
+  return `/api/marks/${checkAgentId(agent)}/${encodeURIComponent(host)}`;
+}
+
+function notNexus(base: string, answer: Answer): NexusError {
+  return new NexusError(
+    'unavailable',
+    `What ${base} answers (HTTP ${answer.status}) is not what Nexus says: check the endpoint's URL and version.`,
+  );
+}

@@ -1,0 +1,46 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { Scope } from '../keys.ts';
+import type { Nexus } from '../nexus.ts';
+import type { Caller } from './auth.ts';
+import { type Body, noBody } from './body.ts';
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Answered to anybody. Every other route needs a caller who was let in. */
+    open?: boolean;
+    /** One of these is needed, for the agent in the path where there is one. Without: any key will do. */
+    scopes?: readonly Scope[];
+  }
+  interface FastifyRequest {
+    /** Set by the server before any route that is not open. */
+    caller: Caller | null;
+  }
+}
+
+/** What routes are made of. */
+export interface Routes {
+  app: FastifyInstance;
+  sessions: Nexus;
+  version: string;
+  now: () => Date;
+}
+
+export function callerOf(request: FastifyRequest): Caller {
+  if (request.caller === null) throw new Error('an open route asked who the caller is');
+  return request.caller;
+}
+
+export function bodyIn(request: FastifyRequest): Body {
+  // The server's one content-type parser makes a Body of every body; without a body none is made.
+  return isBody(request.body) ? request.body : noBody;
+}
+
+function isBody(body: unknown): body is Body {
+  return typeof body === 'object' && body !== null && 'read' in body;
+}
+
+/** One value of a header; a repeated one is joined as HTTP says. */
+export function headerOf(request: FastifyRequest, name: string): string | undefined {
+  const value = request.headers[name];
+  return Array.isArray(value) ? value.join(', ') : value;
+}

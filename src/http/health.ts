@@ -1,0 +1,52 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { NexusError } from '../errors.ts';
+import type { Routes } from './context.ts';
+
+const readyWithinMs = 5000;
+
+/** `/healthz`: the process serves. `/readyz`: its store answers, within 5 seconds. Both open to anybody. */
+export function healthRoutes({ app, sessions, version }: Routes): void {
+  let probe: Promise<void> | undefined;
+
+  /** One probe at a time, however many ask: nobody without a key can load the store. */
+  function storeAnswers(): Promise<void> {
+    probe ??= sessions
+      .stat('main', 'readyz')
+      .then(() => undefined)
+      .finally(() => {
+        probe = undefined;
+      });
+    return probe;
+  }
+
+  app.route({
+    method: ['GET', 'HEAD'],
+    url: '/healthz',
+    config: { open: true },
+    handler: () => ({ status: 'ok', version }),
+  });
+
+  app.route({
+    method: ['GET', 'HEAD'],
+    url: '/readyz',
+    config: { open: true },
+    handler: async (request) => {
+      const patience = new AbortController();
+      try {
+        await Promise.race([
+          storeAnswers(),
+          delay(readyWithinMs, undefined, { signal: patience.signal }).then(() => {
+            throw new Error(`no answer within ${readyWithinMs} ms`);
+          }),
+        ]);
+      } catch (error) {
+        request.log.warn({ err: error }, 'the store does not answer');
+        // Said to anybody, so nothing of the inside.
+        throw new NexusError('unavailable', 'The store does not answer.');
+      } finally {
+        patience.abort();
+      }
+      return { status: 'ok', version };
+    },
+  });
+}

@@ -1,0 +1,37 @@
+import { z } from 'zod';
+import { NexusError } from '../errors.ts';
+import { parseBody, requireType } from './body.ts';
+import { bodyIn, headerOf, type Routes } from './context.ts';
+
+const bodySchema = z.strictObject({ mark: z.string().min(1).max(200) });
+
+/** The marks by which a host recognises the store it has shipped to, and the store's id. */
+export function markRoutes({ app, sessions, version }: Routes): void {
+  app.get('/api/store', async () => ({ id: await sessions.storeId(), version }));
+
+  const scopes = ['upload'] as const;
+  const url = '/api/marks/:agentId/:host';
+
+  app.get<{ Params: { agentId: string; host: string } }>(url, { config: { scopes } }, async (request) => {
+    const { agentId, host } = request.params;
+    return { mark: (await sessions.mark(agentId, checkHost(host))) ?? null };
+  });
+
+  app.put<{ Params: { agentId: string; host: string } }>(url, { config: { scopes } }, async (request) => {
+    const { agentId, host } = request.params;
+    requireType(headerOf(request, 'content-type'), 'application/json');
+    const body = bodySchema.safeParse(
+      parseBody(await bodyIn(request).read(4096, 'A mark is at most 200 long.')),
+    );
+    if (!body.success)
+      throw new NexusError('invalid', 'The body must be {"mark": "<at most 200 characters>"}.');
+    await sessions.setMark(agentId, checkHost(host), body.data.mark);
+    return { mark: body.data.mark };
+  });
+}
+
+function checkHost(host: string): string {
+  if (host === '' || host.length > 255)
+    throw new NexusError('invalid', 'A host is named by 1 to 255 characters.');
+  return host;
+}

@@ -1,0 +1,209 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import Fastify, {
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  LogController,
+} from 'fastify';
+import { checkAgentId } from '../agents.ts';
+import type { Key } from '../keys.ts';
+import type { Nexus } from '../nexus.ts';
+import { authenticate } from './auth.ts';
+import { bodyOf } from './body.ts';
+import type { Routes } from './context.ts';
+import { answerError, errorOf, unknownRoute } from './failures.ts';
+import { healthRoutes } from './health.ts';
+import type { Log } from './log.ts';
+import { markRoutes } from './marks.ts';
+import { sessionRoutes } from './sessions.ts';
+import { transcriptRoutes } from './transcripts.ts';
+import { headers } from './wire.ts';
+
+/** Milliseconds, and connections. Slow, half-open and too many peers are cut by these. */
+export interface Limits {
+  /** For the head of a request, from the connection's first moment. */
+  headersMs: number;
+  /** For a whole request, body included. */
+  requestMs: number;
+  /** Between requests on a connection. */
+  keepAliveMs: number;
+  /** Without a byte either way: a reader who no longer reads. */
+  silenceMs: number;
+  /** For the rest of a body that was refused before its end. */
+  lingerMs: number;
+  connections: number;
+}
+
+export const defaultLimits: Limits = {
+  headersMs: 15_000,
+  requestMs: 300_000,
+  keepAliveMs: 65_000,
+  silenceMs: 330_000,
+  lingerMs: 2000,
+  connections: 1000,
+};
+
+export interface ServerOptions {
+  sessions: Nexus;
+  /** Asked at every request, so that keys can come and go while it runs. None: loopback only. */
+  keys: () => readonly Key[] | Promise<readonly Key[]>;
+  version: string;
+  /** Absent: nothing is logged. */
+  log?: Log;
+  now?: () => Date;
+  limits?: Partial<Limits>;
+}
+
+/** The endpoint without its listener: routes, authentication, errors and the request log. */
+export function createServer(options: ServerOptions): FastifyInstance {
+  const { sessions, keys, version, now = () => new Date() } = options;
+  const limits: Limits = { ...defaultLimits, ...options.limits };
+  const expecting = new WeakMap<IncomingMessage, ServerResponse>();
+
+  const app: FastifyInstance = Fastify({
+    logger:
+      options.log === undefined
+        ? false
+        : {
+            level: 'info',
+            stream: options.log,
+            base: null,
+            timestamp: () => `,"time":"${new Date().toISOString()}"`,
+            // Whoever logs a request gets nothing of it: its URL and headers can hold a key.
+            serializers: { req: () => ({}), res: () => ({}) },
+          },
+    logController: new LogController({ disableRequestLogging: true }),
+    exposeHeadRoutes: false,
+    return503OnClosing: false,
+    forceCloseConnections: 'idle',
+    routerOptions: { maxParamLength: 1024 },
+    requestTimeout: limits.requestMs,
+    keepAliveTimeout: limits.keepAliveMs,
+    connectionTimeout: limits.silenceMs,
+    http: {
+      headersTimeout: limits.headersMs,
+      connectionsCheckingInterval: Math.min(5000, limits.headersMs, limits.requestMs),
+    },
+    frameworkErrors: (error, _request, reply) => {
+      answerError(reply, errorOf(error));
+    },
+    clientErrorHandler: answerUnparsable,
+  });
+  app.server.maxConnections = limits.connections;
+
+  // Each route reads its own body, when it wants it and no further than it wants it.
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('*', (request, stream, done) => {
+    done(
+      null,
+      bodyOf(stream, () => {
+        expecting.get(request.raw)?.writeContinue();
+        expecting.delete(request.raw);
+      }),
+    );
+  });
+  app.server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
+    expecting.set(request, response);
+    app.routing(request, response);
+  });
+
+  app.decorateRequest('caller', null);
+  app.addHook('onRequest', async (request, reply) => {
+    logWhenOver(request, reply);
+    reply.header('cache-control', 'no-store').header('x-content-type-options', 'nosniff');
+    const { open, scopes } = request.routeOptions.config;
+    if (request.is404 || open === true) return;
+    const { headers: fields, query } = request;
+    const caller = authenticate(await keys(), {
+      headers: fields,
+      query,
+      address: request.socket.remoteAddress,
+    });
+    request.caller = caller;
+    reply.header(headers.store, await sessions.storeId());
+    if (scopes === undefined) return;
+    caller.require(scopes);
+    const agent = agentIn(request.params);
+    if (agent !== undefined) caller.require(scopes, checkAgentId(agent));
+  });
+  app.addHook('onSend', async (request, reply) => {
+    // The body that was never asked for may come or not: the connection is of no more use.
+    if (expecting.has(request.raw)) reply.header('connection', 'close');
+  });
+  app.addHook('onResponse', async ({ raw }) => {
+    if (raw.complete) return;
+    // Cutting at once could take the answer away from a sender who is still sending.
+    setTimeout(() => {
+      if (!raw.complete) raw.destroy();
+    }, limits.lingerMs).unref();
+  });
+
+  app.setErrorHandler((error, request, reply) => {
+    const known = errorOf(error);
+    if (known === undefined) request.log.error({ err: error }, 'internal error');
+    else if (known.code === 'corrupt' || known.code === 'unavailable')
+      request.log.warn({ err: known }, known.message);
+    return answerError(reply, known);
+  });
+  app.setNotFoundHandler((request, reply) => unknownRoute(app, request, reply));
+
+  const routes: Routes = { app, sessions, version, now };
+  healthRoutes(routes);
+  markRoutes(routes);
+  sessionRoutes(routes);
+  transcriptRoutes(routes);
+  return app;
+}
+
+function agentIn(params: unknown): string | undefined {
+  if (typeof params !== 'object' || params === null || !('agentId' in params)) return undefined;
+  return typeof params.agentId === 'string' ? params.agentId : undefined;
+}
+
+/** One line a request, without its query: a key may be in there. */
+function logWhenOver(request: FastifyRequest, reply: FastifyReply): void {
+  const started = performance.now();
+  let logged = false;
+  const log = () => {
+    if (logged) return;
+    logged = true;
+    const [url] = request.url.split('?', 1);
+    const key = request.caller?.name;
+    request.log.info(
+      {
+        method: request.method,
+        url,
+        // Without a status the peer was gone before the answer.
+        ...(reply.raw.headersSent ? { status: reply.raw.statusCode } : {}),
+        ms: Math.round((performance.now() - started) * 10) / 10,
+        ...(key === undefined ? {} : { key }),
+      },
+      'request',
+    );
+  };
+  reply.raw.once('finish', log);
+  reply.raw.once('close', log);
+}
+
+const unparsable: Record<string, [status: string, sentence: string]> = {
+  ERR_HTTP_REQUEST_TIMEOUT: ['408 Request Timeout', 'The request did not arrive in time.'],
+  HPE_HEADER_OVERFLOW: ['431 Request Header Fields Too Large', "The request's headers are too long."],
+};
+
+/** Answers what is no HTTP request at all, where there is still somebody to answer. */
+function answerUnparsable(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const [status, sentence] = unparsable[error.code ?? ''] ?? [
+    '400 Bad Request',
+    'This is not an HTTP request.',
+  ];
+  const body = JSON.stringify({ error: sentence });
+  socket.write(
+    `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  );
+  socket.destroySoon();
+}

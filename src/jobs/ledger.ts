@@ -1,0 +1,196 @@
+import { mkdirSync, renameSync } from 'node:fs';
+import path from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+
+/** What this host believes it has shipped of one place. True only together with a mark that the store shows. */
+export interface Shipped {
+  place: string;
+  /** The place's signature when it was listed, so older than the bytes that were read. */
+  signature: string;
+  /** The name the bytes lie under: `X`, or `X~2`, … */
+  transcript: string;
+  /** Bytes of the place, from its first, that are stored. */
+  length: number;
+  /** SHA-256 of those bytes, lower-case hex. */
+  sha256: string;
+  /** The archive was told that it is complete. */
+  complete: boolean;
+  /** The mark under which it was recorded. */
+  mark: string;
+}
+
+export interface KnownKey {
+  sessionKey: string;
+  trigger?: string;
+}
+
+/** The marks of one agent: what the store should show. `next` was about to be set when it was written. */
+export interface Marks {
+  current: string | undefined;
+  next: string | undefined;
+  /** A run has set `current` and not yet ended: what it recorded is checked before it is believed. */
+  open: boolean;
+}
+
+export interface Run {
+  job: string;
+  startedAt: string;
+  endedAt: string;
+  ok: boolean;
+  /** The report, as `--json` prints it. */
+  report: unknown;
+}
+
+/**
+ * The host's cache of what it has shipped, per store and agent, and the reports of its last runs. Deleting it
+ * costs one reading of everything; nothing is lost with it. Not synced on every write for that reason, except
+ * that rows never come before the store's own answer.
+ */
+export interface Ledger {
+  /** What was shipped for an agent (its id in Nexus) to one store, by place. */
+  shipped(store: string, agent: string): Map<string, Shipped>;
+  record(store: string, agent: string, shipped: Shipped): void;
+  forget(store: string, agent: string, place: string): void;
+  marks(store: string, agent: string): Marks;
+  setMarks(store: string, agent: string, marks: Marks): void;
+  /** Session keys seen for an agent of OpenClaw, by session id: a reset overwrites them in OpenClaw. */
+  keys(agent: string): Map<string, KnownKey>;
+  rememberKey(agent: string, sessionId: string, key: KnownKey): void;
+  addRun(run: Run): void;
+  /** The newest first, at most `limit`. */
+  runs(job: string, limit: number): Run[];
+  close(): void;
+}
+
+const runsKept = 50;
+
+const schema = `
+  CREATE TABLE IF NOT EXISTS shipped (
+    store TEXT NOT NULL, agent TEXT NOT NULL, place TEXT NOT NULL, signature TEXT NOT NULL,
+    transcript TEXT NOT NULL, length INTEGER NOT NULL, sha256 TEXT NOT NULL, complete INTEGER NOT NULL,
+    mark TEXT NOT NULL, PRIMARY KEY (store, agent, place)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS marks (
+    store TEXT NOT NULL, agent TEXT NOT NULL, current TEXT, next TEXT, open INTEGER NOT NULL,
+    PRIMARY KEY (store, agent)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS session_keys (
+    agent TEXT NOT NULL, session_id TEXT NOT NULL, session_key TEXT NOT NULL, trigger TEXT,
+    PRIMARY KEY (agent, session_id)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS runs (
+    id INTEGER PRIMARY KEY, job TEXT NOT NULL, started_at TEXT NOT NULL, ended_at TEXT NOT NULL,
+    ok INTEGER NOT NULL, report TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX IF NOT EXISTS runs_by_job ON runs (job, id);
+`;
+
+/**
+ * Opens the ledger, making it on first use. One that SQLite cannot read is put aside as `….unreadable-<ms>` and
+ * begun anew, and `warn` is told. `:memory:` makes one that is not kept (`--dry-run` on a fresh machine).
+ */
+export function openLedger(file: string, warn: (message: string) => void): Ledger {
+  if (file === ':memory:') return ledgerOver(connect(file));
+  mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
+  try {
+    return ledgerOver(connect(file));
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    if (!/not a database|malformed|corrupt/i.test(text)) throw error;
+    const aside = `${file}.unreadable-${Date.now()}`;
+    renameSync(file, aside);
+    warn(`The ledger could not be read (${text}); it is kept as ${aside} and made anew from the archive.`);
+    return ledgerOver(connect(file));
+  }
+}
+
+function connect(file: string): DatabaseSync {
+  const db = new DatabaseSync(file, { timeout: 10_000 });
+  db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;');
+  db.exec(schema);
+  return db;
+}
+
+function ledgerOver(db: DatabaseSync): Ledger {
+  const shippedOf = db.prepare(
+    'SELECT place, signature, transcript, length, sha256, complete, mark FROM shipped WHERE store = ? AND agent = ?',
+  );
+  const record = db.prepare('INSERT OR REPLACE INTO shipped VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)');
+  const forget = db.prepare('DELETE FROM shipped WHERE store = ? AND agent = ? AND place = ?');
+  const marks = db.prepare('SELECT current, next, open FROM marks WHERE store = ? AND agent = ?');
+  const setMarks = db.prepare('INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?, ?)');
+  const keys = db.prepare('SELECT session_id, session_key, trigger FROM session_keys WHERE agent = ?');
+  const rememberKey = db.prepare('INSERT OR REPLACE INTO session_keys VALUES (?, ?, ?, ?)');
+  const addRun = db.prepare(
+    'INSERT INTO runs (job, started_at, ended_at, ok, report) VALUES (?, ?, ?, ?, ?)',
+  );
+  const dropRuns = db.prepare(
+    'DELETE FROM runs WHERE job = ?1 AND id <= (SELECT id FROM runs WHERE job = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)',
+  );
+  const runs = db.prepare(
+    'SELECT job, started_at, ended_at, ok, report FROM runs WHERE job = ? ORDER BY id DESC LIMIT ?',
+  );
+  shippedOf.setReturnArrays(true);
+
+  return {
+    shipped(store, agent) {
+      const found = new Map<string, Shipped>();
+      for (const row of shippedOf.iterate(store, agent)) {
+        const [place, signature, transcript, length, sha256, complete, mark] = row as unknown as [
+          ...[string, string, string, number, string, number, string],
+        ];
+        found.set(place, { place, signature, transcript, length, sha256, complete: complete === 1, mark });
+      }
+      return found;
+    },
+    record(store, agent, { place, signature, transcript, length, sha256, complete, mark }) {
+      record.run(store, agent, place, signature, transcript, length, sha256, complete ? 1 : 0, mark);
+    },
+    forget(store, agent, place) {
+      forget.run(store, agent, place);
+    },
+    marks(store, agent) {
+      const row = marks.get(store, agent);
+      return {
+        current: textOf(row?.['current']),
+        next: textOf(row?.['next']),
+        open: row?.['open'] === 1,
+      };
+    },
+    setMarks(store, agent, { current, next, open }) {
+      setMarks.run(store, agent, current ?? null, next ?? null, open ? 1 : 0);
+    },
+    keys(agent) {
+      const known = new Map<string, KnownKey>();
+      for (const row of keys.iterate(agent)) {
+        const trigger = textOf(row['trigger']);
+        const key: KnownKey = { sessionKey: String(row['session_key']) };
+        known.set(String(row['session_id']), trigger === undefined ? key : { ...key, trigger });
+      }
+      return known;
+    },
+    rememberKey(agent, sessionId, { sessionKey, trigger }) {
+      rememberKey.run(agent, sessionId, sessionKey, trigger ?? null);
+    },
+    addRun({ job, startedAt, endedAt, ok, report }) {
+      addRun.run(job, startedAt, endedAt, ok ? 1 : 0, JSON.stringify(report));
+      dropRuns.run(job, runsKept);
+    },
+    runs(job, limit) {
+      return runs.all(job, limit).map((row) => ({
+        job: String(row['job']),
+        startedAt: String(row['started_at']),
+        endedAt: String(row['ended_at']),
+        ok: row['ok'] === 1,
+        report: JSON.parse(String(row['report'])) as unknown,
+      }));
+    },
+    close() {
+      db.close();
+    },
+  };
+}
+
+function textOf(value: unknown): string | undefined {
+  return typeof value === 'string' ? value : undefined;
+}

@@ -1,0 +1,116 @@
+import { readFileSync } from 'node:fs';
+import { type Invocation, readCommandLine } from './commandline.ts';
+import { configPath } from './configfile.ts';
+import { interrupted, type StopSignal, stoppedBy } from './context.ts';
+import { describe, exit, exitStatus, NexusError } from './errors.ts';
+import { createOutput, type Output } from './output.ts';
+
+/**
+ * Runs one command line, without `node` and the script, and resolves with the exit status. What a command opens it
+ * has closed by then. The first SIGINT or SIGTERM asks the command to end, a further SIGINT kills where it stands.
+ */
+export async function main(argv: readonly string[]): Promise<number> {
+  const { env, stdout, stderr } = process;
+  const version = ownVersion();
+  const read = readCommandLine(argv, version);
+  const output = createOutput({ stdout, stderr, json: read.kind !== 'text' && read.json, env });
+  if (read.kind === 'text') {
+    if (read.asked) output.result(read.text);
+    else output.info(read.text);
+  }
+  if (read.kind === 'error') output.error(describe(read.error));
+  if (read.kind === 'error' && read.json) output.result(failure(read.name, false, read.error));
+  if (read.kind !== 'command') return settle(output, read.kind === 'text' && read.asked ? exit.done : usage);
+
+  const stop = stopOnSignals(output);
+  try {
+    const status = await run(read, output, stop.signal, version);
+    const signal = stoppedBy(stop.signal);
+    return signal === undefined ? status : signal === 'SIGINT' ? 130 : 143;
+  } finally {
+    stop.ignore();
+  }
+}
+
+const usage = exitStatus(new NexusError('usage', ''));
+
+async function run(
+  command: Invocation,
+  output: Output,
+  signal: AbortSignal,
+  version: string,
+): Promise<number> {
+  try {
+    const { env } = process;
+    const file = configPath(env, command.configFile);
+    const status = await command.run({
+      env,
+      output,
+      signal,
+      now: () => new Date(),
+      version,
+      configPath: file,
+    });
+    return await settle(output, status ?? exit.done);
+  } catch (error) {
+    const stopped = signal.aborted && (error === signal.reason || isAbort(error));
+    if (error instanceof NexusError) output.error(describe(error));
+    else if (!stopped) output.error(`internal error: ${stackOf(error)}`);
+    if (output.json && !output.answered) output.result(failure(command.name, stopped, error));
+    return settle(output, exitStatus(error));
+  }
+}
+
+/** Waits for what was written. A result that got lost is told and makes a good status a bad one. */
+async function settle(output: Output, status: number): Promise<number> {
+  try {
+    await output.flush();
+    return status;
+  } catch (error) {
+    output.error(describe(error));
+    return status === exit.done ? exitStatus(error) : status;
+  }
+}
+
+/** The one object on stdout of a command that failed. Jobs name themselves `job`, as their reports do. */
+function failure(name: string, stopped: boolean, error: unknown): object {
+  const code = error instanceof NexusError ? error.code : stopped ? 'interrupted' : 'internal';
+  const key = name === 'backfill' || name === 'upload' ? 'job' : 'command';
+  return { [key]: name, ok: false, error: { code, message: describe(error) }, schemaVersion: 1 };
+}
+
+function stopOnSignals(output: Output): { signal: AbortSignal; ignore: () => void } {
+  const controller = new AbortController();
+  function onSignal(name: NodeJS.Signals): void {
+    const stopping: StopSignal = name === 'SIGINT' ? 'SIGINT' : 'SIGTERM';
+    if (!controller.signal.aborted) {
+      output.info(stopping === 'SIGINT' ? 'Stopping; Ctrl-C again stops at once.' : 'Stopping.');
+      controller.abort(interrupted(stopping));
+    } else if (stopping === 'SIGINT') {
+      // Without a handler of ours the signal does what it does by default.
+      ignore();
+      process.kill(process.pid, stopping);
+    }
+  }
+  function ignore(): void {
+    process.off('SIGINT', onSignal);
+    process.off('SIGTERM', onSignal);
+  }
+  process.on('SIGINT', onSignal);
+  process.on('SIGTERM', onSignal);
+  return { signal: controller.signal, ignore };
+}
+
+function isAbort(error: unknown): boolean {
+  return error instanceof Error && error.name === 'AbortError';
+}
+
+function stackOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
+function ownVersion(): string {
+  const manifest: unknown = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+  const known = typeof manifest === 'object' && manifest !== null && 'version' in manifest;
+  return known ? String(manifest.version) : '0.0.0';
+}

@@ -1,0 +1,211 @@
+import { styleText } from 'node:util';
+import type { Environment } from './configfile.ts';
+import { NexusError } from './errors.ts';
+import { visible, visibleLines } from './format.ts';
+import { type Cell, type Column, layOut } from './table.ts';
+
+/** What is written to: the process's own streams, or a test's. */
+export interface Sink extends NodeJS.WritableStream {
+  isTTY?: boolean;
+  columns?: number;
+}
+
+export interface OutputOptions {
+  stdout: Sink;
+  stderr: Sink;
+  /** `--json`: stdout gets one object and nothing else. */
+  json: boolean;
+  env: Environment;
+  /** Between two lines of progress where there is no terminal, ms. */
+  progressEveryMs?: number;
+}
+
+export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan';
+
+/** A line on stderr that says how far a job is. Writing anything else meanwhile does not disturb it. */
+export interface Progress {
+  update(text: string): void;
+  /** Takes the line away. May be called again. */
+  stop(): void;
+}
+
+/**
+ * The only writer to the terminal: results to stdout, everything else to stderr. What would control the terminal
+ * is written out, wherever it came from. A reader that has gone (EPIPE) is no error; results that cannot be
+ * written are, and `flush` throws it.
+ */
+export interface Output {
+  readonly json: boolean;
+  /** stdout is a terminal. */
+  readonly terminal: boolean;
+  /** A result is already on stdout. */
+  readonly answered: boolean;
+  /** Text with a newline after it, or one object as one line of JSON. With `json` text is left out. */
+  result(value: string | object): void;
+  /** Aligned text, a heading first; nothing with `json`. Cut to the width of a terminal, and whole elsewhere. */
+  table(columns: readonly Column[], rows: readonly (readonly Cell[])[]): void;
+  /** Raw bytes on stdout, resolved when they are taken; false when the reader has gone. */
+  write(bytes: Uint8Array): Promise<boolean>;
+  info(text: string): void;
+  warn(text: string): void;
+  error(text: string): void;
+  progress(): Progress;
+  /** Coloured for stdout, where that shows colours. */
+  style(style: Style, text: string): string;
+  /** Resolves when everything is written. `unavailable` when a result could not be. */
+  flush(): Promise<void>;
+}
+
+/** Priorities of journald, as it reads them from the beginning of a line. */
+const priorities = { error: '<3>', warn: '<4>', info: '<6>' } as const;
+
+export function createOutput({ stdout, stderr, json, env, progressEveryMs = 10_000 }: OutputOptions): Output {
+  const journal =
+    env['JOURNAL_STREAM'] !== undefined && env['JOURNAL_STREAM'] !== '' && stderr.isTTY !== true;
+  const pending = new Set<Promise<void>>();
+  let answered = false;
+  let gone = false;
+  let failure: NexusError | undefined;
+  let spinner: { clear(): void; render(): void } | undefined;
+
+  stdout.on('error', fail);
+  // There is nobody left to tell.
+  stderr.on('error', () => undefined);
+
+  function fail(error: Error): void {
+    const code = 'code' in error ? String(error.code) : error.message;
+    gone = true;
+    if (code === 'EPIPE' || code === 'ERR_STREAM_DESTROYED') return;
+    failure ??= new NexusError('unavailable', `The result could not be written to stdout (${code}).`, {
+      cause: error,
+    });
+  }
+
+  function put(data: string | Uint8Array): Promise<void> {
+    if (gone) return Promise.resolve();
+    const done = new Promise<void>((resolve) => {
+      stdout.write(data, (error) => {
+        if (error) fail(error);
+        resolve();
+      });
+    }).finally(() => pending.delete(done));
+    pending.add(done);
+    return done;
+  }
+
+  /** Around other lines, so that a spinner's line does not end up among them. */
+  function aside(work: () => void): void {
+    spinner?.clear();
+    work();
+    spinner?.render();
+  }
+
+  function print(text: string): void {
+    answered = true;
+    aside(() => void put(`${text}\n`));
+  }
+
+  function say(level: keyof typeof priorities, text: string): void {
+    const lines = visibleLines(text).split('\n');
+    const prefix = journal ? priorities[level] : '';
+    aside(() => stderr.write(lines.map((line) => `${prefix}${line}\n`).join('')));
+  }
+
+  return {
+    json,
+    terminal: stdout.isTTY === true,
+    get answered() {
+      return answered;
+    },
+    result(value) {
+      if (typeof value !== 'string') print(jsonLine(value));
+      else if (!json) print(visibleLines(value));
+    },
+    table(columns, rows) {
+      if (json) return;
+      print(layOut(columns, rows, stdout.isTTY === true ? stdout.columns : undefined).join('\n'));
+    },
+    async write(bytes) {
+      answered = true;
+      await put(bytes);
+      if (failure !== undefined) throw failure;
+      return !gone;
+    },
+    info: (text) => say('info', text),
+    warn: (text) => say('warn', `${journal ? '' : `${paint(stderr, 'yellow', 'warning:')} `}${text}`),
+    error: (text) => say('error', `${journal ? '' : `${paint(stderr, 'red', 'error:')} `}${text}`),
+    progress() {
+      const drawn = stderr.isTTY === true && env['TERM'] !== 'dumb' && !env['CI'];
+      return drawn ? drawnProgress() : spokenProgress();
+    },
+    style: (style, text) => paint(stdout, style, text),
+    async flush() {
+      while (pending.size > 0) await Promise.all(pending);
+      if (failure !== undefined) throw failure;
+    },
+  };
+
+  function paint(stream: Sink, style: Style, text: string): string {
+    const wanted = env['FORCE_COLOR'];
+    const coloured =
+      wanted !== undefined && wanted !== ''
+        ? wanted !== '0' && wanted !== 'false'
+        : !env['NO_COLOR'] && stream.isTTY === true && env['TERM'] !== 'dumb';
+    return coloured && !journal ? styleText(style, text, { validateStream: false }) : text;
+  }
+
+  function spokenProgress(): Progress {
+    let latest: string | undefined;
+    const timer = setInterval(() => {
+      if (latest !== undefined) say('info', latest);
+      latest = undefined;
+    }, progressEveryMs);
+    timer.unref();
+    return {
+      update: (text) => {
+        latest = text;
+      },
+      stop: () => clearInterval(timer),
+    };
+  }
+
+  function drawnProgress(): Progress {
+    let stopped = false;
+    let latest = '';
+    let stop: (() => void) | undefined;
+    async function start(): Promise<void> {
+      const { default: ora } = await import('ora');
+      if (stopped) return;
+      // With stdin discarded, the terminal would be in raw mode and Ctrl-C no signal.
+      const drawing = ora({ stream: stderr, text: latest, discardStdin: false, isEnabled: true }).start();
+      spinner = drawing;
+      stop = () => {
+        drawing.stop();
+        spinner = undefined;
+      };
+      show = (text) => {
+        drawing.text = text;
+      };
+    }
+    let show = (text: string): void => {
+      latest = text;
+    };
+    start().catch((error: unknown) => say('warn', `No progress can be shown: ${String(error)}`));
+    return {
+      update: (text) => show(visible(text)),
+      stop: () => {
+        stopped = true;
+        stop?.();
+        stop = undefined;
+      },
+    };
+  }
+}
+
+/** JSON on one line, with what could control a terminal escaped as JSON allows. */
+function jsonLine(value: object): string {
+  return JSON.stringify(value).replace(
+    /[\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}

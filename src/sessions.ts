@@ -1,0 +1,267 @@
+import { createHash, type Hash } from 'node:crypto';
+import { checkAgentId } from './agents.ts';
+import { failedWith, NexusError } from './errors.ts';
+import type { About, Card, ListOptions, Nexus, StatOptions } from './nexus.ts';
+import { maxChunkBytes } from './nexus.ts';
+import { keyOf, type Row, rowOf, type Store } from './stores/store.ts';
+import { checkTranscript } from './transcripts.ts';
+
+const aboutFields = [
+  'host',
+  'era',
+  'sessionKey',
+  'trigger',
+  'firstEventAt',
+  'lastEventAt',
+  'sessionId',
+] as const satisfies (keyof About)[];
+
+/** How many transcripts' running digests are kept, so that one shipped in chunks is not read again for its digest. */
+const runningDigests = 64;
+
+/**
+ * The archive over a store, in this process. Order of durable steps for an append: the agent's name (harmless
+ * without transcripts, and what a listing begins from), then the blob, then the card; a crash between the last
+ * two leaves a card that is missing or behind, which is repaired from the blob before anything is answered from it.
+ * The blob is the truth for the length, the card for the rest.
+ */
+export function openSessions(store: Store, now: () => Date = () => new Date()): Nexus {
+  const knownAgents = new Set<string>();
+  const running = new Map<string, { length: number; hash: Hash }>();
+
+  async function appendBytes(name: string, offset: number, bytes: Uint8Array): Promise<number> {
+    const length = await store.append(name, offset, bytes);
+    const before = running.get(name);
+    running.delete(name);
+    const hash = offset === 0 ? createHash('sha256') : before?.length === offset ? before.hash : undefined;
+    if (hash !== undefined && bytes.length > 0) {
+      running.set(name, { length, hash: hash.update(bytes) });
+      const oldest = running.size > runningDigests ? running.keys().next().value : undefined;
+      if (oldest !== undefined) running.delete(oldest);
+    }
+    return length;
+  }
+
+  function digestOf(name: string, length: number): string | undefined {
+    if (length === 0) return createHash('sha256').digest('hex');
+    const known = running.get(name);
+    return known?.length === length ? known.hash.copy().digest('hex') : undefined;
+  }
+
+  async function rememberAgent(agent: string): Promise<void> {
+    if (knownAgents.has(agent)) return;
+    await store.put('Agents', { partition: 'agents', id: agent });
+    knownAgents.add(agent);
+  }
+
+  /**
+   * The card as it is now, repaired from the blob where they disagree. Both are looked at again before a repair:
+   * what was read in a listing may be older than an append that is going on.
+   */
+  async function settledCard(
+    agent: string,
+    transcript: string,
+    row: Row | undefined,
+    length: number | undefined,
+  ): Promise<Card | undefined> {
+    if (row === undefined && length === undefined) return undefined;
+    if (row !== undefined && cardOf(row).length === (length ?? 0)) return cardOf(row);
+    const stored = (await store.stat(blobName(agent, transcript)))?.length ?? 0;
+    const latest = await rowOf(store, 'Sessions', agent, transcript);
+    const card = latest === undefined ? newCard(agent, transcript, now().toISOString()) : cardOf(latest);
+    if (latest !== undefined && card.length === stored) return card;
+    // Bytes that arrived without their card, or a blob that somebody took away: the card says what is there.
+    const repaired: Card = { ...withoutDigest(card), length: stored, complete: card.complete && stored > 0 };
+    await rememberAgent(agent);
+    if (latest !== undefined) await store.put('Sessions', rowOfCard(repaired));
+    else
+      try {
+        await store.insert('Sessions', rowOfCard(repaired));
+      } catch (error) {
+        if (!failedWith(error, 'conflict')) throw error;
+        const row = await rowOf(store, 'Sessions', agent, transcript);
+        if (row !== undefined) return cardOf(row);
+      }
+    return repaired;
+  }
+
+  /** An agent's cards after `past`, those that a crash left without a row in their place among the others. */
+  async function* cardsOf(agent: string, past: string): AsyncIterable<Card> {
+    const directory = `sessions/inbox/${agent}/`;
+    const lengths = new Map<string, number>();
+    for await (const { name, length } of store.list(directory)) {
+      const transcript = name.slice(directory.length, -'.jsonl'.length);
+      if (name.endsWith('.jsonl') && transcript > past) lengths.set(transcript, length);
+    }
+    // By their own characters: the names were in the order of `….jsonl`, which puts `X-1` before `X`.
+    const blobs = [...lengths.keys()].sort(byCharacters);
+    let next = 0;
+    async function* withoutRow(before: string | undefined): AsyncIterable<Card> {
+      for (; next < blobs.length; next++) {
+        const transcript = blobs[next];
+        if (transcript === undefined || (before !== undefined && transcript >= before)) return;
+        const card = await settledCard(agent, transcript, undefined, lengths.get(transcript));
+        if (card !== undefined) yield card;
+      }
+    }
+    for await (const row of store.rows('Sessions', agent, { from: `${past}\u0000` })) {
+      yield* withoutRow(row.id);
+      if (blobs[next] === row.id) next++;
+      const card = await settledCard(agent, row.id, row, lengths.get(row.id));
+      if (card !== undefined) yield card;
+    }
+    yield* withoutRow(undefined);
+  }
+
+  async function hashStored(name: string, length: number): Promise<string> {
+    const hash = createHash('sha256');
+    if (length > 0) for await (const piece of store.open(name, 0, length)) hash.update(piece);
+    return hash.digest('hex');
+  }
+
+  async function stat(
+    agent: string,
+    transcript: string,
+    options: StatOptions = {},
+  ): Promise<Card | undefined> {
+    const name = blobName(agent, transcript);
+    const blob = await store.stat(name);
+    const card = await settledCard(
+      agent,
+      transcript,
+      await rowOf(store, 'Sessions', agent, transcript),
+      blob?.length,
+    );
+    if (card === undefined || options.digest === undefined || options.digest === 'known') return card;
+    if (options.digest === 'stored' && card.digest !== undefined) return card;
+    const digest = await hashStored(name, card.length);
+    if (card.digest !== undefined && card.digest !== digest)
+      throw new NexusError(
+        'corrupt',
+        `The stored bytes of ${agent}/${transcript} are not the ones that were stored: their SHA-256 has changed.`,
+        { hint: 'Restore the file from a backup, or remove it and run `nexus backfill --verify`.' },
+      );
+    if (card.digest === undefined) {
+      // Hashing takes long enough for an append to arrive: its card is not to be undone.
+      const latest = await rowOf(store, 'Sessions', agent, transcript);
+      if (latest !== undefined && cardOf(latest).length === card.length)
+        await store.put('Sessions', rowOfCard({ ...cardOf(latest), digest }));
+    }
+    return { ...card, digest };
+  }
+
+  return {
+    storeId: () => store.id(),
+    stat,
+
+    async append(agent, transcript, offset, bytes, { complete, about }) {
+      const name = blobName(agent, transcript);
+      if (bytes.length > maxChunkBytes)
+        throw new NexusError('too_large', `A chunk of ${bytes.length} bytes exceeds the 10 MB limit.`);
+      await rememberAgent(agent);
+      const length = await appendBytes(name, offset, bytes);
+      const row = await rowOf(store, 'Sessions', agent, transcript);
+      const time = now().toISOString();
+      const card = row === undefined ? newCard(agent, transcript, time) : cardOf(row);
+      const digest = digestOf(name, length) ?? (card.length === length ? card.digest : undefined);
+      const next: Card = { ...withoutDigest(card), ...stated(about), length, complete, updatedAt: time };
+      await store.put('Sessions', rowOfCard(digest === undefined ? next : { ...next, digest }));
+      return length;
+    },
+
+    async *read(agent, transcript, from = 0, to?: number) {
+      const name = blobName(agent, transcript);
+      try {
+        yield* store.open(name, from, to);
+      } catch (error) {
+        if (!failedWith(error, 'not_found')) throw error;
+        const card = await stat(agent, transcript);
+        if (card === undefined)
+          throw new NexusError('not_found', `Nothing is stored as ${agent}/${transcript}.`, { cause: error });
+        if (from > card.length)
+          throw new NexusError('range', `${agent}/${transcript} is ${card.length} bytes long.`, {
+            length: card.length,
+          });
+      }
+    },
+
+    async *list({ agent, since, after }: ListOptions = {}) {
+      if (agent !== undefined) checkAgentId(agent);
+      const agents: string[] = [];
+      if (agent !== undefined) agents.push(agent);
+      else for await (const row of store.rows('Agents', 'agents')) agents.push(row.id);
+      for (const one of agents) {
+        if (after !== undefined && one < after.agent) continue;
+        const past = after?.agent === one ? after.transcript : '';
+        for await (const card of cardsOf(one, past))
+          if (since === undefined || card.updatedAt >= since) yield card;
+      }
+    },
+
+    async mark(agent, host) {
+      const row = await rowOf(store, 'Marks', checkAgentId(agent), keyOf(host));
+      return row === undefined ? undefined : String(row['mark']);
+    },
+
+    async setMark(agent, host, mark) {
+      await store.put('Marks', { partition: checkAgentId(agent), id: keyOf(host), host, mark });
+    },
+
+    close: () => store.close(),
+  };
+}
+
+function byCharacters(one: string, other: string): number {
+  return one < other ? -1 : one > other ? 1 : 0;
+}
+
+function blobName(agent: string, transcript: string): string {
+  return `sessions/${pathOf(agent, transcript)}`;
+}
+
+/** Where a transcript lies in the container `sessions`. */
+function pathOf(agent: string, transcript: string): string {
+  return `inbox/${checkAgentId(agent)}/${checkTranscript(transcript)}.jsonl`;
+}
+
+function newCard(agent: string, transcript: string, time: string): Card {
+  const path = pathOf(agent, transcript);
+  return { agent, transcript, path, length: 0, complete: false, storedAt: time, updatedAt: time };
+}
+
+/** The facts that are stated, so that one left out does not erase what is known. */
+function stated(about: About): About {
+  return Object.fromEntries(
+    aboutFields.flatMap((field) => (about[field] === undefined ? [] : [[field, about[field]]])),
+  );
+}
+
+function withoutDigest(card: Card): Card {
+  const other = { ...card };
+  delete other.digest;
+  return other;
+}
+
+function rowOfCard(card: Card): Row {
+  const { agent, transcript, path: _, ...rest } = card;
+  return { ...rest, partition: agent, id: transcript };
+}
+
+function cardOf(row: Row): Card {
+  const about: Record<string, string> = {};
+  for (const field of aboutFields) {
+    const value = row[field];
+    if (typeof value === 'string') about[field] = value;
+  }
+  const card: Card = {
+    ...about,
+    agent: row.partition,
+    transcript: row.id,
+    path: pathOf(row.partition, row.id),
+    length: Number(row['length'] ?? 0),
+    complete: row['complete'] === true,
+    storedAt: String(row['storedAt']),
+    updatedAt: String(row['updatedAt']),
+  };
+  return typeof row['digest'] === 'string' ? { ...card, digest: row['digest'] } : card;
+}

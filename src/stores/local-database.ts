@@ -1,0 +1,227 @@
+import { randomUUID } from 'node:crypto';
+import { statSync } from 'node:fs';
+import { DatabaseSync } from 'node:sqlite';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { diskError, isBusy } from '../diskerrors.ts';
+import { NexusError } from '../errors.ts';
+import { createPrivateFile } from '../processlock.ts';
+
+/** The SQLite file of a local store: WAL, a sync at every commit, many processes at once. */
+export interface Database {
+  /** For preparing statements; run them within `read` or `commit` only. */
+  sqlite: DatabaseSync;
+  /** The store's id. Throws `unavailable` when the file was replaced since it was opened. */
+  id(): string;
+  /** Runs a query, again when other processes are in the way. */
+  read<T>(query: () => T): Promise<T>;
+  /**
+   * Runs a mutation; resolves when it is on stable storage. Mutations of one event-loop turn share one transaction
+   * and its sync. One that throws is undone alone; when the transaction fails, all of them are rejected.
+   */
+  commit(mutation: () => void): Promise<void>;
+  /** After everything handed to `commit` is settled. */
+  close(): Promise<void>;
+}
+
+interface Waiting {
+  mutation: () => void;
+  resolve: () => void;
+  reject: (error: unknown) => void;
+}
+
+const schemaVersion = 1;
+const schema = `
+  CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+  CREATE TABLE blobs (name TEXT PRIMARY KEY, length INTEGER NOT NULL) WITHOUT ROWID;
+  CREATE TABLE rows (
+    tbl TEXT NOT NULL, partition TEXT NOT NULL, id TEXT NOT NULL, json TEXT NOT NULL,
+    PRIMARY KEY (tbl, partition, id)
+  ) WITHOUT ROWID;
+  PRAGMA user_version = ${schemaVersion};`;
+
+/** Opens it, and makes it when it is absent. `waitMs`: how long to wait for other processes before `unavailable`. */
+export async function openDatabase(file: string, waitMs: number): Promise<Database> {
+  createPrivateFile(file);
+  let sqlite: DatabaseSync;
+  try {
+    // SQLite's own wait blocks the event loop; the long one is whenFree's.
+    sqlite = new DatabaseSync(file, { timeout: 10 });
+  } catch (error) {
+    throw diskError(error, file);
+  }
+  try {
+    const made = await whenFree(file, waitMs, () => prepare(sqlite, file));
+    return serveDatabase(sqlite, file, waitMs, made);
+  } catch (error) {
+    sqlite.close();
+    throw error;
+  }
+}
+
+function prepare(sqlite: DatabaseSync, file: string): { id: string; identity: string } {
+  checkVersion(sqlite, file);
+  const mode = sqlite.prepare('PRAGMA journal_mode = WAL').get()?.['journal_mode'];
+  if (mode !== 'wal')
+    throw new NexusError('config', `The file system of ${file} cannot share memory between processes.`, {
+      hint: 'Choose a data directory on a local disk.',
+    });
+  sqlite.exec('PRAGMA synchronous = FULL');
+  const identity = identityOf(file);
+  if (identity === undefined) throw replaced(file);
+  sqlite.exec('BEGIN IMMEDIATE');
+  try {
+    if (checkVersion(sqlite, file) === 0) sqlite.exec(schema);
+    const facts = new Map(
+      sqlite
+        .prepare('SELECT name, value FROM facts')
+        .all()
+        .map((row) => [row['name'], row['value']]),
+    );
+    const known = facts.get('identity') === identity ? facts.get('id') : undefined;
+    const id = typeof known === 'string' ? known : randomUUID();
+    if (id !== known) {
+      const put = sqlite.prepare('INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)');
+      put.run('id', id);
+      put.run('identity', identity);
+    }
+    sqlite.exec('COMMIT');
+    return { id, identity };
+  } catch (error) {
+    if (sqlite.isTransaction) sqlite.exec('ROLLBACK');
+    throw error;
+  }
+}
+
+function checkVersion(sqlite: DatabaseSync, file: string): number {
+  const version = Number(sqlite.prepare('PRAGMA user_version').get()?.['user_version']);
+  if (version > schemaVersion)
+    throw new NexusError(
+      'config',
+      `${file} has version ${version}, and this nexus knows versions up to ${schemaVersion}.`,
+      { hint: 'Use the newer nexus that made it.' },
+    );
+  return version;
+}
+
+/**
+ * What tells a file from its copies: inode and time of birth, which no copy keeps. The device only stands in where
+ * the file system tells no time of birth, because its number may be another after each mount.
+ */
+function identityOf(file: string): string | undefined {
+  const stat = statSync(file, { bigint: true, throwIfNoEntry: false });
+  if (stat === undefined) return undefined;
+  return stat.birthtimeNs > 0n ? `${stat.ino}@${stat.birthtimeNs}` : `${stat.dev}:${stat.ino}`;
+}
+
+function replaced(file: string): NexusError {
+  return new NexusError('unavailable', `${file} was replaced or deleted while it was open.`, {
+    hint: 'Start nexus again.',
+  });
+}
+
+function serveDatabase(
+  sqlite: DatabaseSync,
+  file: string,
+  waitMs: number,
+  made: { id: string; identity: string },
+): Database {
+  const savepoint = sqlite.prepare('SAVEPOINT mutation');
+  const undo = sqlite.prepare('ROLLBACK TO mutation');
+  const release = sqlite.prepare('RELEASE mutation');
+  let waiting: Waiting[] = [];
+  let flushing: Promise<void> | undefined;
+  let closed = false;
+
+  function checkUsable(): void {
+    if (closed) throw new NexusError('unavailable', 'The store is closed.');
+    // Rows committed to a file that is no longer there would be acknowledged and lost.
+    if (identityOf(file) !== made.identity) throw replaced(file);
+  }
+
+  /** One transaction; throws only before anything was taken from `waiting`, or when not even undoing works. */
+  function commitWaiting(): void {
+    checkUsable();
+    if (sqlite.isTransaction) sqlite.exec('ROLLBACK');
+    sqlite.exec('BEGIN IMMEDIATE');
+    const batch = waiting;
+    waiting = [];
+    const refused = new Map<Waiting, unknown>();
+    try {
+      for (const one of batch) {
+        savepoint.run();
+        try {
+          one.mutation();
+        } catch (error) {
+          // A full disk or a failed read undoes the whole transaction.
+          if (!sqlite.isTransaction) throw error;
+          undo.run();
+          refused.set(one, error);
+        }
+        release.run();
+      }
+      sqlite.exec('COMMIT');
+    } catch (error) {
+      for (const one of batch) one.reject(diskError(error, file));
+      if (sqlite.isTransaction) sqlite.exec('ROLLBACK');
+      return;
+    }
+    for (const one of batch) {
+      if (refused.has(one)) one.reject(diskError(refused.get(one), file));
+      else one.resolve();
+    }
+  }
+
+  async function flush(): Promise<void> {
+    do {
+      await new Promise(setImmediate);
+      try {
+        await whenFree(file, waitMs, commitWaiting);
+      } catch (error) {
+        const failed = waiting;
+        waiting = [];
+        for (const one of failed) one.reject(error);
+      }
+    } while (waiting.length > 0);
+    // Here and not in a `finally` of the caller: what is handed in before that ran would never be committed.
+    flushing = undefined;
+  }
+
+  return {
+    sqlite,
+    id() {
+      checkUsable();
+      return made.id;
+    },
+    async read(query) {
+      return await whenFree(file, waitMs, () => {
+        if (closed) throw new NexusError('unavailable', 'The store is closed.');
+        return query();
+      });
+    },
+    async commit(mutation) {
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      waiting.push({ mutation, resolve, reject });
+      flushing ??= flush();
+      await promise;
+    },
+    async close() {
+      await flushing;
+      if (closed) return;
+      closed = true;
+      sqlite.close();
+    },
+  };
+}
+
+/** Runs `attempt` until no other connection is in the way, without blocking the event loop; errors translated. */
+async function whenFree<T>(file: string, waitMs: number, attempt: () => T): Promise<T> {
+  const began = performance.now();
+  for (let pause = 1; ; pause = Math.min(pause * 2, 20)) {
+    try {
+      return attempt();
+    } catch (error) {
+      if (!isBusy(error) || performance.now() - began >= waitMs) throw diskError(error, file);
+    }
+    await sleep(pause * (0.5 + Math.random() / 2));
+  }
+}

@@ -1,0 +1,97 @@
+import { NexusError } from '../errors.ts';
+import type { Database } from './local-database.ts';
+import { type Row, type Store, checkKey, checkTable } from './store.ts';
+
+export type Rows = Pick<Store, 'insert' | 'put' | 'rows' | 'removeRows'>;
+
+// Rows are read in pages, each a statement of its own: a snapshot kept open would keep the WAL from being emptied.
+const pageSize = 500;
+
+/** Rows as JSON in one SQLite table, ordered by the bytes of their ids. */
+export function localRows(database: Database): Rows {
+  const { sqlite } = database;
+  const insert = sqlite.prepare(
+    'INSERT INTO rows (tbl, partition, id, json) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING',
+  );
+  const replace = sqlite.prepare(
+    'INSERT OR REPLACE INTO rows (tbl, partition, id, json) VALUES (?, ?, ?, ?)',
+  );
+  const select = sqlite.prepare(
+    'SELECT id, json FROM rows WHERE tbl = ? AND partition = ? AND id >= ? AND id < ? ORDER BY id LIMIT ?',
+  );
+  const remove = sqlite.prepare('DELETE FROM rows WHERE tbl = ? AND partition = ? AND id = ?');
+
+  return {
+    async insert(table, row) {
+      checkRow(table, row);
+      const json = fieldsOf(row);
+      await database.commit(() => {
+        if (insert.run(table, row.partition, row.id, json).changes !== 1)
+          throw new NexusError('conflict', `${table} has a row ${row.partition}/${row.id} already.`);
+      });
+    },
+
+    async put(table, row) {
+      checkRow(table, row);
+      const json = fieldsOf(row);
+      await database.commit(() => {
+        replace.run(table, row.partition, row.id, json);
+      });
+    },
+
+    async *rows(table, partition, range = {}) {
+      checkTable(table);
+      checkKey(partition);
+      let from = range.from ?? '';
+      const before = range.before ?? '\u007f';
+      for (;;) {
+        const page = await database.read(() => select.all(table, partition, from, before, pageSize));
+        for (const { id, json } of page) yield rowFrom(table, partition, id, json);
+        const last = page.at(-1);
+        if (last === undefined || page.length < pageSize) return;
+        from = `${String(last['id'])}\u0000`;
+      }
+    },
+
+    async removeRows(table, partition, ids) {
+      checkTable(table);
+      checkKey(partition);
+      for (const id of ids) checkKey(id);
+      if (ids.length === 0) return;
+      const gone = [...ids];
+      await database.commit(() => {
+        for (const id of gone) remove.run(table, partition, id);
+      });
+    },
+  };
+}
+
+function checkRow(table: string, row: Row): void {
+  checkTable(table);
+  checkKey(row.partition);
+  checkKey(row.id);
+}
+
+function fieldsOf(row: Row): string {
+  const { partition, id, ...fields } = row;
+  for (const [field, value] of Object.entries<unknown>(fields)) {
+    const kind = typeof value;
+    if (kind === 'number' ? !Number.isFinite(value) : !['string', 'boolean', 'undefined'].includes(kind))
+      throw new NexusError(
+        'invalid',
+        `The field ${JSON.stringify(field)} of ${partition}/${id} is neither text, a finite number nor a boolean.`,
+      );
+  }
+  return JSON.stringify(fields);
+}
+
+function rowFrom(table: string, partition: string, id: unknown, json: unknown): Row {
+  try {
+    const fields: Record<string, string | number | boolean> = JSON.parse(String(json));
+    return { ...fields, partition, id: String(id) };
+  } catch (error) {
+    throw new NexusError('corrupt', `The row ${partition}/${String(id)} of ${table} cannot be read.`, {
+      cause: error,
+    });
+  }
+}

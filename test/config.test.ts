@@ -1,0 +1,296 @@
+import { chmod, chown, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import * as fc from 'fast-check';
+import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { type Config, checkSettings, listSettings, loadConfig, openclawEnvironment } from '../src/config.ts';
+import { configPath, editSettings, type Environment, type Settings } from '../src/configfile.ts';
+import { describe as told, NexusError } from '../src/errors.ts';
+
+let home: string;
+let file: string;
+
+beforeEach(async () => {
+  home = await mkdtemp(path.join(tmpdir(), 'nexus-config-'));
+  file = path.join(home, 'config.json');
+  onTestFinished(() => rm(home, { recursive: true, force: true }));
+});
+
+async function written(content: string | Settings, mode = 0o600): Promise<void> {
+  await writeFile(file, typeof content === 'string' ? content : JSON.stringify(content));
+  await chmod(file, mode);
+}
+
+function load(env: Environment = {}, flags: Settings = {}): Promise<Config> {
+  return loadConfig({ env: { HOME: home, ...env }, file, flags });
+}
+
+/** What a person is told of the configuration error that this ends in. */
+async function complaint(work: Promise<unknown>): Promise<string> {
+  const error: unknown = await work.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  if (!(error instanceof NexusError) || error.code !== 'config') throw new Error('No configuration error.');
+  return told(error);
+}
+
+function outcomeOf(work: () => void): unknown {
+  try {
+    work();
+    return 'fine';
+  } catch (error) {
+    return error instanceof NexusError ? error.code : error;
+  }
+}
+
+/** What the file says now. */
+async function settings(): Promise<unknown> {
+  return JSON.parse(await readFile(file, 'utf8'));
+}
+
+describe('merging', () => {
+  test('without a file every setting has its default and nothing is created', async () => {
+    const config = await load();
+    expect(config).toMatchObject({
+      dataDir: path.join(home, '.local/share/nexus'),
+      afterUpload: 'archive',
+      retry: { tries: 6, baseMs: 500, maxMs: 30_000 },
+      serve: { host: '127.0.0.1', port: 7788 },
+      keys: [],
+      store: { kind: 'local' },
+    });
+    expect(await readdir(home)).toEqual([]);
+  });
+
+  test('the environment goes over the file and flags go over the environment', async () => {
+    await written({ host: 'file', endpoint: 'http://file', concurrency: 2 });
+    const config = await load(
+      { NEXUS_HOST_NAME: 'environment', NEXUS_ENDPOINT: 'http://environment' },
+      { endpoint: 'http://flag', concurrency: undefined },
+    );
+    expect(config).toMatchObject({ host: 'environment', endpoint: 'http://flag', concurrency: 2 });
+  });
+
+  test('objects are merged field by field', async () => {
+    await written({ serve: { port: 1234 }, retry: { tries: 2 } });
+    const config = await load({}, { serve: { host: '::1', port: undefined } });
+    expect(config).toMatchObject({ serve: { host: '::1', port: 1234 }, retry: { tries: 2, baseMs: 500 } });
+  });
+
+  test('an empty variable says nothing', async () => {
+    await written({ endpoint: 'http://file' });
+    expect((await load({ NEXUS_ENDPOINT: '' })).endpoint).toBe('http://file');
+  });
+
+  test('data lies in XDG_DATA_HOME where that is an absolute path', async () => {
+    expect((await load({ XDG_DATA_HOME: '/data' })).dataDir).toBe('/data/nexus');
+    expect((await load({ XDG_DATA_HOME: 'data' })).dataDir).toBe(path.join(home, '.local/share/nexus'));
+  });
+
+  test('a tilde in the file is the home directory', async () => {
+    await written({ dataDir: '~/archive', openclaw: { stateDir: '~/claw' } });
+    const config = await load();
+    expect(config.dataDir).toBe(path.join(home, 'archive'));
+    expect(config.openclaw.stateDir).toBe(path.join(home, 'claw'));
+  });
+
+  test('without any home it names what to set', async () => {
+    expect(await complaint(loadConfig({ env: {} }))).toContain('Set HOME, XDG_CONFIG_HOME or NEXUS_CONFIG.');
+    expect(await complaint(loadConfig({ env: {}, file }))).toContain('NEXUS_DATA_DIR');
+    expect((await loadConfig({ env: { NEXUS_DATA_DIR: '/data' }, file })).dataDir).toBe('/data');
+  });
+
+  test('the file is where the flag, NEXUS_CONFIG, XDG_CONFIG_HOME or the home says, in this order', () => {
+    const env = { HOME: '/h', XDG_CONFIG_HOME: '/x', NEXUS_CONFIG: '/n/c.json' };
+    expect(configPath(env, '/flag.json')).toBe('/flag.json');
+    expect(configPath(env)).toBe('/n/c.json');
+    expect(configPath({ ...env, NEXUS_CONFIG: undefined })).toBe('/x/nexus/config.json');
+    expect(configPath({ HOME: '/h' })).toBe('/h/.config/nexus/config.json');
+  });
+
+  test("OpenClaw's state directory in the file yields to OpenClaw's own variables", async () => {
+    await written({ openclaw: { stateDir: '/claw' } });
+    const config = await load();
+    expect(openclawEnvironment(config, { HOME: '/h' })['OPENCLAW_STATE_DIR']).toBe('/claw');
+    expect(openclawEnvironment(config, { OPENCLAW_PROFILE: 'p' })['OPENCLAW_STATE_DIR']).toBeUndefined();
+  });
+});
+
+describe('validation', () => {
+  test('every wrong field is named at once, with where it came from', async () => {
+    await written({
+      concurrency: 0,
+      afterUpload: 'burn',
+      retry: { tries: 'many' },
+      agents: { main: { as: 'a/b' } },
+    });
+    const sentence = await complaint(load({ NEXUS_ENDPOINT: 'ftp://x' }, { serve: { port: 70_000 } }));
+    for (const field of ['concurrency', 'afterUpload', 'retry.tries', 'agents.main.as'])
+      expect(sentence).toContain(`${field} (in ${file})`);
+    expect(sentence).toContain('endpoint (in NEXUS_ENDPOINT)');
+    expect(sentence).toContain('serve.port (on the command line)');
+  });
+
+  test('an unknown field is refused, with the one that was probably meant', async () => {
+    await written({ endpiont: 'http://x', retry: { trys: 3 }, whatever: 1 });
+    const sentence = await complaint(load());
+    expect(sentence).toContain('did you mean endpoint?');
+    expect(sentence).toContain('did you mean retry.tries?');
+    expect(sentence).toContain(`whatever (in ${file}) is no setting`);
+  });
+
+  test.each([
+    'not a url',
+    'file:///etc/passwd',
+    'https://user:secret@nexus.example.com',
+    'https://nexus.example.com/?code=secret',
+    'https://nexus.example.com/#x',
+  ])('%s is no endpoint, and is not repeated', async (endpoint) => {
+    await written({ endpoint });
+    const sentence = await complaint(load());
+    expect(sentence).toContain('endpoint');
+    expect(sentence).not.toContain('secret');
+  });
+
+  test('a relative path in the file is refused, since a timer stands elsewhere', async () => {
+    await written({ dataDir: 'archive' });
+    expect(await complaint(load())).toContain('absolute');
+  });
+
+  test('two keys of one name are refused', async () => {
+    const key = { name: 'a', hash: 'f'.repeat(64), agents: '*', scopes: ['read'] };
+    await written({ keys: [key, key] });
+    expect(await complaint(load())).toContain('keys');
+  });
+
+  test.each(['__proto__', 'constructor', 'toString'])(
+    'a field called %s is an unknown field',
+    async (name) => {
+      await written(`{"${name}": {"endpoint": "http://x"}}`);
+      expect(await complaint(load())).toContain(name);
+    },
+  );
+
+  test('no configuration of any shape ends in anything but a configuration or a configuration error', async () => {
+    const names = ['dataDir', 'endpoint', 'agents', 'retry', 'serve', 'keys', 'store', 'other'];
+    const anything = fc.dictionary(fc.constantFrom(...names), fc.jsonValue({ maxDepth: 3 }));
+    fc.assert(
+      fc.property(anything, (value) => {
+        expect(['fine', 'config']).toContain(outcomeOf(() => checkSettings(value, { HOME: '/h' })));
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
+
+describe('the file', () => {
+  test.each([
+    ['{"a": 1,}', 'line 1, column 9'],
+    ['{\n  "host": nonsense\n}', 'line 2, column 12'],
+    ['{"apiKey": "verysecret" // here\n}', 'line 1, column 25'],
+    ['{"apiKey": "verysecret', 'line 1, column 23'],
+    ['', 'its end (line 1)'],
+  ])('%j is refused with the place of the mistake and without its content', async (content, place) => {
+    await written(content);
+    const sentence = await complaint(load());
+    expect(sentence).toContain(file);
+    expect(sentence).toContain(place);
+    expect(sentence).not.toMatch(/secret|nonsense/);
+  });
+
+  test.each(['[]', 'null', '"text"'])('%s is refused, since it is no object', async (content) => {
+    await written(content);
+    expect(await complaint(load())).toContain('one JSON object');
+  });
+
+  test.each([0o644, 0o640, 0o620, 0o602, 0o604])(
+    'a file with a secret and mode %o is refused',
+    async (mode) => {
+      await written({ apiKey: 'k' }, mode);
+      const sentence = await complaint(load());
+      expect(sentence).toContain(`chmod 600 ${file}`);
+    },
+  );
+
+  test('a file without secrets may be read by others, and written by nobody else', async () => {
+    await written({ host: 'h' }, 0o664);
+    expect((await load()).host).toBe('h');
+    await chmod(file, 0o666);
+    expect(await complaint(load())).toContain('chmod 600');
+  });
+
+  test.skipIf(process.geteuid?.() !== 0)(
+    'a file of another user than root is refused (as root)',
+    async () => {
+      await written({ host: 'h' });
+      await chown(file, 12_345, 12_345);
+      expect(await complaint(load())).toContain('belongs to uid 12345');
+    },
+  );
+
+  test('what cannot be read as a file is a configuration error and not an absent file', async () => {
+    expect(await complaint(loadConfig({ env: { HOME: home }, file: home }))).toContain('not a regular file');
+    await written('{}');
+    expect(await complaint(loadConfig({ env: { HOME: home }, file: `${file}/x` }))).toContain('ENOTDIR');
+  });
+});
+
+describe('writing', () => {
+  const edit = (change: Settings) => editSettings(file, (settings) => ({ ...settings, ...change }));
+
+  test('makes a private file in a private directory whatever the umask, holding only what was said', async () => {
+    file = path.join(home, 'new', 'directory', 'config.json');
+    const before = process.umask(0);
+    onTestFinished(() => void process.umask(before));
+    await edit({ apiKey: 'k' });
+    expect((await stat(file)).mode & 0o777).toBe(0o600);
+    expect((await stat(path.dirname(file))).mode & 0o777).toBe(0o700);
+    expect(await settings()).toEqual({ apiKey: 'k' });
+  });
+
+  test('makes a readable file private', async () => {
+    await written({ host: 'h' }, 0o644);
+    await edit({ apiKey: 'k' });
+    expect((await stat(file)).mode & 0o777).toBe(0o600);
+    expect(await settings()).toEqual({ host: 'h', apiKey: 'k' });
+  });
+
+  test('leaves a malformed file as it is', async () => {
+    await written('{"host": ');
+    expect(await complaint(edit({ host: 'x' }))).toContain('not JSON');
+    expect(await readFile(file, 'utf8')).toBe('{"host": ');
+  });
+
+  test('leaves the file as it is when the edit throws', async () => {
+    await written({ host: 'h' });
+    const refused = editSettings(file, () => {
+      throw new NexusError('config', 'No.');
+    });
+    expect(await complaint(refused)).toBe('No.');
+    expect(await readFile(file, 'utf8')).toBe('{"host":"h"}');
+  });
+
+  test('twenty writers at once lose nothing of each other', async () => {
+    await Promise.all(Array.from({ length: 20 }, (_, index) => edit({ [`field${index}`]: index })));
+    expect(Object.keys(Object(await settings()))).toHaveLength(20);
+  });
+
+  test.each(['nexus', 'nexus.conf', '.nexus.json', 'a.b.c'])(
+    'writes a file called %s under that name',
+    async (name) => {
+      file = path.join(home, name);
+      await edit({ host: 'h' });
+      expect(await settings()).toEqual({ host: 'h' });
+    },
+  );
+});
+
+test('every setting is documented', () => {
+  const all = listSettings();
+  expect(all.map(({ name }) => name)).toEqual(
+    expect.arrayContaining(['dataDir', 'apiKey', 'openclaw.stateDir', 'retry.maxMs', 'serve.port', 'store']),
+  );
+  expect(all.filter(({ description }) => !description.endsWith('.'))).toEqual([]);
+  expect(all.filter(({ secret }) => secret).map(({ name }) => name)).toEqual(['apiKey']);
+});

@@ -1,0 +1,139 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { type Row, type Store, rowOf } from '../../src/stores/store.ts';
+import type { OpenedStore } from './contract.ts';
+import { codeOf, collect, ids, winners } from './outcomes.ts';
+
+/** The part of the contract that is about rows by key. */
+export function describeRows(current: () => OpenedStore): void {
+  let opened: OpenedStore;
+  let store: Store;
+  beforeEach(() => {
+    opened = current();
+    store = opened.store;
+  });
+
+  describe('rows', () => {
+    const row = (id: string, fields: Record<string, string | number | boolean> = {}): Row => ({
+      partition: 'main',
+      id,
+      ...fields,
+    });
+
+    test('keep text, numbers and booleans as they are', async () => {
+      const full = row('a', {
+        name: 'ünï 🦊 "q" \\ \n',
+        empty: '',
+        size: 9_007_199_254_740_991,
+        cost: 0.1,
+        yes: true,
+        no: false,
+      });
+      await store.insert('Sessions', full);
+      expect(await rowOf(store, 'Sessions', 'main', 'a')).toEqual(full);
+    });
+
+    test('inserted twice conflict, and the first stays', async () => {
+      await store.insert('Sessions', row('a', { n: 1 }));
+      expect(await codeOf(store.insert('Sessions', row('a', { n: 2 })))).toBe('conflict');
+      expect(await rowOf(store, 'Sessions', 'main', 'a')).toEqual(row('a', { n: 1 }));
+    });
+
+    test('inserted by many racers are won by exactly one', async () => {
+      const other = await opened.reopen();
+      const races = Array.from({ length: 12 }, (_, i) =>
+        (i % 2 ? store : other).insert('Sessions', row('a', { i })),
+      );
+      const won = await winners(races);
+      expect(won).toHaveLength(1);
+      expect(await rowOf(store, 'Sessions', 'main', 'a')).toEqual(row('a', { i: won[0] ?? -1 }));
+    });
+
+    test('inserted along with one that conflicts are stored', async () => {
+      await store.insert('Sessions', row('b'));
+      const results = await Promise.allSettled(
+        ['a', 'b', 'c'].map((id) => store.insert('Sessions', row(id))),
+      );
+      expect(results.map((result) => result.status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+      expect(await ids(store.rows('Sessions', 'main'))).toEqual(['a', 'b', 'c']);
+    });
+
+    test('that are put replace the whole of an earlier one', async () => {
+      await store.put('Sessions', row('a', { old: 1, both: 1 }));
+      await store.put('Sessions', row('a', { both: 2 }));
+      expect(await rowOf(store, 'Sessions', 'main', 'a')).toEqual(row('a', { both: 2 }));
+    });
+
+    test('put one after another without waiting end with the last', async () => {
+      await Promise.all([1, 2, 3].map((n) => store.put('Sessions', row('a', { n }))));
+      const last = await rowOf(store, 'Sessions', 'main', 'a');
+      expect([1, 2, 3]).toContain(last?.['n']);
+    });
+
+    test('come in the order of their characters', async () => {
+      const shuffled = ['b', 'a', '~x', 'B', 'a~2', '-', '0', 'a-1', '10', '9', '_', 'a.b'];
+      await Promise.all(shuffled.map((id) => store.insert('Sessions', row(id))));
+      expect(await ids(store.rows('Sessions', 'main'))).toEqual([...shuffled].sort());
+    });
+
+    test('can be read from one id, inclusive, to before another', async () => {
+      for (const id of ['a', 'b', 'c', 'd']) await store.insert('Sessions', row(id));
+      expect(await ids(store.rows('Sessions', 'main', { from: 'b', before: 'd' }))).toEqual(['b', 'c']);
+      expect(await ids(store.rows('Sessions', 'main', { from: 'c' }))).toEqual(['c', 'd']);
+      expect(await ids(store.rows('Sessions', 'main', { before: 'c' }))).toEqual(['a', 'b']);
+      expect(await ids(store.rows('Sessions', 'main', { from: 'bb' }))).toEqual(['c', 'd']);
+      expect(await ids(store.rows('Sessions', 'main', { from: 'c', before: 'b' }))).toEqual([]);
+    });
+
+    test('are found alone where their id begins another', async () => {
+      await store.insert('Sessions', row('a~2'));
+      expect(await rowOf(store, 'Sessions', 'main', 'a')).toBeUndefined();
+      await store.insert('Sessions', row('a'));
+      expect((await rowOf(store, 'Sessions', 'main', 'a'))?.id).toBe('a');
+    });
+
+    test('come whole when there are more than a page of them', async () => {
+      const many = Array.from({ length: 1203 }, (_, i) => String(i).padStart(5, '0'));
+      for (let i = 0; i < many.length; i += 100)
+        await Promise.all(many.slice(i, i + 100).map((id) => store.insert('Sessions', row(id))));
+      expect(await ids(store.rows('Sessions', 'main'))).toEqual(many);
+      expect(await ids(store.rows('Sessions', 'main', { from: '00100', before: '00900' }))).toEqual(
+        many.slice(100, 900),
+      );
+    });
+
+    test('may be changed while they are read', async () => {
+      for (const id of ['a', 'b', 'c']) await store.insert('Sessions', row(id));
+      const seen: string[] = [];
+      for await (const { id } of store.rows('Sessions', 'main')) {
+        seen.push(id);
+        await store.removeRows('Sessions', 'main', [id]);
+      }
+      expect(seen).toEqual(['a', 'b', 'c']);
+      expect(await ids(store.rows('Sessions', 'main'))).toEqual([]);
+    });
+
+    test('of other tables and partitions are others', async () => {
+      await store.insert('Sessions', row('a', { n: 1 }));
+      await store.insert('Changes', row('a', { n: 2 }));
+      await store.insert('Sessions', { partition: 'main2', id: 'a', n: 3 });
+      expect(await collect(store.rows('Sessions', 'main'))).toEqual([row('a', { n: 1 })]);
+      expect(await collect(store.rows('Changes', 'main'))).toEqual([row('a', { n: 2 })]);
+      await store.removeRows('Sessions', 'main', ['a']);
+      expect(await rowOf(store, 'Sessions', 'main2', 'a')).toMatchObject({ n: 3 });
+      expect(await rowOf(store, 'Changes', 'main', 'a')).toMatchObject({ n: 2 });
+    });
+
+    test('of an absent table are none', async () => {
+      expect(await collect(store.rows('Nowhere', 'main'))).toEqual([]);
+      await store.removeRows('Nowhere', 'main', ['a']);
+    });
+
+    test('are removed, absent ones among them or not', async () => {
+      const many = Array.from({ length: 230 }, (_, i) => `r${String(i).padStart(4, '0')}`);
+      await Promise.all(many.map((id) => store.insert('Sessions', row(id))));
+      await store.removeRows('Sessions', 'main', [...many.slice(1), 'absent']);
+      await store.removeRows('Sessions', 'main', []);
+      expect(await ids(store.rows('Sessions', 'main'))).toEqual(['r0000']);
+    });
+  });
+}
