@@ -10,10 +10,10 @@ import { createOutput, type Output } from './output.ts';
  * has closed by then. The first SIGINT or SIGTERM asks the command to end, a further SIGINT kills where it stands.
  */
 export async function main(argv: readonly string[]): Promise<number> {
-  const { env, stdout, stderr } = process;
   const version = ownVersion();
   const read = readCommandLine(argv, version);
-  const output = createOutput({ stdout, stderr, json: read.kind !== 'text' && read.json, env });
+  const json = read.kind !== 'text' && read.json;
+  const output = createOutput({ stdout: process.stdout, stderr: process.stderr, json, env: process.env });
   if (read.kind === 'text') {
     if (read.asked) output.result(read.text);
     else output.info(read.text);

@@ -24,9 +24,9 @@ export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan';
 
 /** A line on stderr that says how far a job is. Writing anything else meanwhile does not disturb it. */
 export interface Progress {
-  update(text: string): void;
+  update: (text: string) => void;
   /** Takes the line away. May be called again. */
-  stop(): void;
+  stop: () => void;
 }
 
 /**
@@ -41,19 +41,19 @@ export interface Output {
   /** A result is already on stdout. */
   readonly answered: boolean;
   /** Text with a newline after it, or one object as one line of JSON. With `json` text is left out. */
-  result(value: string | object): void;
+  result: (value: string | object) => void;
   /** Aligned text, a heading first; nothing with `json`. Cut to the width of a terminal, and whole elsewhere. */
-  table(columns: readonly Column[], rows: readonly (readonly Cell[])[]): void;
+  table: (columns: readonly Column[], rows: readonly (readonly Cell[])[]) => void;
   /** Raw bytes on stdout, resolved when they are taken; false when the reader has gone. */
-  write(bytes: Uint8Array): Promise<boolean>;
-  info(text: string): void;
-  warn(text: string): void;
-  error(text: string): void;
-  progress(): Progress;
+  write: (bytes: Uint8Array) => Promise<boolean>;
+  info: (text: string) => void;
+  warn: (text: string) => void;
+  error: (text: string) => void;
+  progress: () => Progress;
   /** Coloured for stdout, where that shows colours. */
-  style(style: Style, text: string): string;
+  style: (style: Style, text: string) => string;
   /** Resolves when everything is written. `unavailable` when a result could not be. */
-  flush(): Promise<void>;
+  flush: () => Promise<void>;
 }
 
 /** Priorities of journald, as it reads them from the beginning of a line. */

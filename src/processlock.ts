@@ -19,7 +19,7 @@ export interface LockFile {
 
 // A process that locks the same file without a break steps aside after this long, for longer than others sleep.
 const longestStreakMs = 250;
-const longestSleepMs = 8;
+const longestSleepMs = 4;
 
 /**
  * Makes the file if absent. Its lock is SQLite's (fcntl), because Node has no flock: the kernel frees it when the

@@ -1,4 +1,4 @@
-import { checkSettings, type Config, listSettings, valueAt } from '../config.ts';
+import { checkSettings, listSettings, valueAt } from '../config.ts';
 import { editSettings, isSettings, type Settings } from '../configfile.ts';
 import type { Context, Surroundings } from '../context.ts';
 import { failedWith, NexusError } from '../errors.ts';
@@ -8,12 +8,14 @@ const masked = '********';
 
 export async function get({ config, output }: Context, { setting }: { setting: string }): Promise<void> {
   const value = valueAt(config, keysOf(setting));
-  if (value === undefined) throw absent(config, setting);
+  if (value === undefined) throw absent(setting);
   if (output.json) output.result({ command: 'config get', ok: true, setting, value, schemaVersion: 1 });
   else output.result(shown(value));
 }
 
+/** Secrets are masked, and of keys the text has only the names. */
 export async function list({ config, output }: Context): Promise<void> {
+  const names = config.keys.map(({ name }) => name).join(', ');
   const settings = listSettings().map(({ name, secret }) => {
     const value = valueAt(config, name.split('.'));
     return { name, value: secret && value !== undefined ? masked : value };
@@ -29,7 +31,7 @@ export async function list({ config, output }: Context): Promise<void> {
   else
     output.table(
       [{ title: 'SETTING' }, { title: 'VALUE', align: 'left' }],
-      said.map(({ name, value }) => [name, shown(value)]),
+      said.map(({ name, value }) => [name, name === 'keys' ? names : shown(value)]),
     );
 }
 
@@ -121,14 +123,11 @@ function shown(value: unknown): string {
   return typeof value === 'string' ? value : JSON.stringify(value);
 }
 
-function absent(config: Config, setting: string): NexusError {
-  const settings = listSettings();
-  const names = settings.map(({ name }) => name);
-  if (names.includes(setting) || valueAt(config, keysOf(setting).slice(0, 1)) !== undefined) {
-    const near = names.includes(setting) ? undefined : nearest(setting, names);
-    const hint = near === undefined ? undefined : `Did you mean ${near}?`;
-    return new NexusError('not_found', `${setting} is not set.`, hint === undefined ? {} : { hint });
-  }
+function absent(setting: string): NexusError {
+  const names = listSettings().map(({ name }) => name);
+  // What lies below `agents` is named by the user.
+  if (names.some((name) => name === setting || setting.startsWith(`${name}.`)))
+    return new NexusError('not_found', `${setting} is not set.`);
   const near = nearest(setting, names);
   return new NexusError('usage', `There is no setting ${JSON.stringify(setting)}.`, {
     hint: near === undefined ? 'See `nexus config list`.' : `Did you mean ${near}?`,

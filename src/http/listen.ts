@@ -72,25 +72,32 @@ export async function serve(options: ServeOptions): Promise<Serving> {
 }
 
 /**
- * Closes, when called, the connections on which no request is under way. Node's own way leaves out those on which
- * none ever was, and a browser or a client's pool keeps such ones in reserve.
+ * Once called, closes each connection as soon as no request is under way on it. Node's own way leaves out those on
+ * which none ever was, which a client's pool keeps in reserve, and those whose answer had begun before.
  */
 function unusedSockets(server: Server): () => void {
-  const unused = new Set<Socket>();
+  const running = new Map<Socket, number>();
+  let closing = false;
+  const count = (socket: Socket, by: number) => {
+    const before = running.get(socket);
+    if (before === undefined) return;
+    const requests = before + by;
+    running.set(socket, requests);
+    if (closing && requests === 0) socket.destroySoon();
+  };
   const begin = ({ socket }: IncomingMessage, response: ServerResponse) => {
-    unused.delete(socket);
-    response.once('close', () => {
-      if (!socket.destroyed) unused.add(socket);
-    });
+    count(socket, 1);
+    response.once('close', () => count(socket, -1));
   };
   server.on('connection', (socket: Socket) => {
-    unused.add(socket);
-    socket.once('close', () => unused.delete(socket));
+    running.set(socket, 0);
+    socket.once('close', () => running.delete(socket));
   });
   server.on('request', begin);
   server.on('checkContinue', begin);
   return () => {
-    for (const socket of unused) socket.destroy();
+    closing = true;
+    for (const [socket, requests] of running) if (requests === 0) socket.destroy();
   };
 }
 

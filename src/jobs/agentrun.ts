@@ -260,16 +260,17 @@ async function verify(run: AgentRun, place: Place, whole: Target): Promise<void>
 async function move(run: AgentRun, trust: Trust, place: Place, whole: Target): Promise<void> {
   const identity = await fileIdentity(place.place);
   const now = await measure(place, [], run.signal);
-  const card = await run.nexus.stat(run.agent, whole.transcript, { digest: 'stored' });
+  // The bytes themselves are read back: this is the last look before the file leaves its place.
+  const card = await run.nexus.stat(run.agent, whole.transcript, { digest: 'reread' });
   const stored =
     card !== undefined && card.length > now.length
       ? await storedPrefix(run, whole.transcript, now.length)
       : card?.digest;
   if (stored !== now.sha256)
     throw new NexusError('changed', 'Not moved to archive/: its bytes are not (yet) the stored ones.');
-  let target: string;
+  let moved: { place: string; signature: string };
   try {
-    target = await moveToArchive(place.place, identity);
+    moved = await moveToArchive(place.place, identity);
   } catch (error) {
     if (!failedWith(error, 'forbidden')) throw error;
     if (run.audit.notMoved === undefined) run.warn(describe(error));
@@ -277,9 +278,8 @@ async function move(run: AgentRun, trust: Trust, place: Place, whole: Target): P
     return;
   }
   run.audit.moved++;
-  // A hard link keeps size, time and inode, so the signature holds under the new name.
-  const row = { ...whole, complete: true, signature: place.signature, mark: await trust.mark() };
-  run.ledger.record(run.store, run.agent, { ...row, place: target });
+  const row = { ...whole, ...moved, complete: true, mark: await trust.mark() };
+  run.ledger.record(run.store, run.agent, row);
   run.ledger.forget(run.store, run.agent, place.place);
 }
 

@@ -50,10 +50,17 @@ export async function standingOf(
   let pruned = Number.POSITIVE_INFINITY;
   for (const place of listing.places) {
     if (copyKinds.has(place.kind)) continue;
-    const era = (standing.eras[place.era] ??= { found: 0, shipped: 0, unshipped: 0, due: 0, bytes: 0 });
+    const era: EraStanding = (standing.eras[place.era] ??= {
+      found: 0,
+      shipped: 0,
+      unshipped: 0,
+      due: 0,
+      bytes: 0,
+    });
     era.found++;
-    era.bytes += place.size;
     const row = shipped?.get(place.place);
+    // What a database holds of a transcript is only guessed before it is read.
+    era.bytes += row?.length ?? place.size;
     if (row !== undefined && row.signature === place.signature && (row.complete || place.complete !== true)) {
       era.shipped++;
       continue;

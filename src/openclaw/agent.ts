@@ -34,6 +34,10 @@ export async function listAgent(state: State, agent: AgentHome, request: ListReq
 
   const entries = await readEntries(agent.id, agent.indexes);
   listing.unreadable.push(...entries.unreadable);
+  // What the database knows of a session holds for its files too.
+  for (const { sessionId, about } of listing.places)
+    if (about.sessionKey !== undefined && !entries.keys.has(sessionId))
+      entries.keys.set(sessionId, about.sessionKey);
   const directories = distinct([agent.sessionsDir, ...agent.otherSessionsDirs, ...cold.keys()]);
   const own = new Set(directories.map(real));
   const base: Omit<FileContext, 'cold'> = {

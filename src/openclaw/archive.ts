@@ -1,6 +1,7 @@
 import { link, lstat, mkdir, open, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { NexusError } from '../errors.ts';
+import { signatureOf } from './signature.ts';
 
 /** The directory beside a sessions directory's files to which stored ones are moved. */
 export const archiveDirectory = 'archive';
@@ -26,10 +27,13 @@ export async function fileIdentity(file: string): Promise<string> {
 /**
  * Moves a file to `archive/` beside it: never over another (the second of a name becomes `name~2`), with its inode
  * and so its modification time, in an order that leaves it under at least one name at any crash. Resolves with the
- * new path when both directories are synced. `changed` when it is not the file of `identity` any more, and then it
+ * new path and its signature there when both directories are synced. `changed` when it is not the file of `identity` any more, and then it
  * is back in its place; `forbidden` when the directory may not be written.
  */
-export async function moveToArchive(file: string, identity: string): Promise<string> {
+export async function moveToArchive(
+  file: string,
+  identity: string,
+): Promise<{ place: string; signature: string }> {
   try {
     const directory = path.dirname(file);
     const archive = path.join(directory, archiveDirectory);
@@ -48,7 +52,7 @@ export async function moveToArchive(file: string, identity: string): Promise<str
       throw new NexusError('changed', `${file} was written to while it was moved, and is back in its place.`);
     }
     await syncDirectory(directory);
-    return target;
+    return { place: target, signature: signatureOf(await lstat(target)) };
   } catch (error) {
     if (!refusals.has(error instanceof Error && 'code' in error ? String(error.code) : '')) throw error;
     throw new NexusError('forbidden', `${file} is stored, but could not be moved to archive/ (${error}).`, {

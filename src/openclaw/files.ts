@@ -27,6 +27,7 @@ import { openPlainFile, type SeenFile } from './plainfile.ts';
 import { prunedAt, type Retention } from './retention.ts';
 import type { ColdRow } from './rows.ts';
 import { triggerOfKey } from './sessionkey.ts';
+import { signatureOf } from './signature.ts';
 import { copyKinds, type Listing, type ListRequest, type Place } from './source.ts';
 import { codeOf, mayRead, unreadable } from './unreadable.ts';
 import { openCompressedFile } from './zstd.ts';
@@ -52,7 +53,10 @@ const batch = 1000;
 export async function listSessionsDir(path: string, context: FileContext): Promise<Listing> {
   const listing = emptyListing();
   const directory = readDirectory(path, path, context.agent, listing);
-  if (directory === undefined) return listing;
+  if (directory === undefined) {
+    nameMissingCold(path, context, listing);
+    return listing;
+  }
   const locks = new Set(directory.names.filter((name) => name.endsWith('.lock')));
   await eachFile(directory, context, listing, parseName, (named, file) =>
     sessionPlace(
@@ -63,12 +67,9 @@ export async function listSessionsDir(path: string, context: FileContext): Promi
         isHeld(`${file.seen.path}.lock`, context.request.now, context.samePids),
     ),
   );
-  if (directory.names.includes('cold')) await listCold(join(directory.real, 'cold'), directory.real, context, listing);
-  for (const name of missingCold(context, listing))
-    listing.skipped.push({
-      item: join(directory.real, 'cold', name),
-      reason: 'a cold archive whose file is missing',
-    });
+  if (directory.names.includes('cold'))
+    await listCold(join(directory.real, 'cold'), directory.real, context, listing);
+  nameMissingCold(directory.real, context, listing);
   if (directory.names.includes('archive') && context.request.everything) {
     const archive = readDirectory(join(directory.real, 'archive'), directory.real, context.agent, listing);
     if (archive !== undefined)
@@ -194,8 +195,7 @@ function placeOf(named: AnyNamed, file: ListedFile, context: FileContext): Place
     era,
     sessionId,
     transcript: transcriptOf(named.sessionName),
-    // The time of the last change of anything catches a rewrite that set the modification time back.
-    signature: `${stat.size}:${stat.mtimeMs}:${stat.ctimeMs}`,
+    signature: signatureOf(stat),
     complete: true,
     busy: false,
     changedAt,
@@ -273,12 +273,23 @@ async function strayCold(seen: SeenFile, stat: Stats, sha256: string, context: F
   return { ...place, kind: 'cold', era: 'sqlite', prunedAt: undefined, open };
 }
 
-function missingCold(context: FileContext, listing: Listing): string[] {
+/** A row says that the transcript is in a file: that it is not there must not look like nothing to do. */
+function nameMissingCold(sessionsDir: string, context: FileContext, listing: Listing): void {
   const there = new Set(
-    listing.places.filter((place) => place.kind === 'cold').map((place) => basename(place.place)),
+    listing.places.filter(({ kind }) => kind === 'cold').map(({ place }) => basename(place)),
   );
-  const named = new Set(listing.unreadable.map((item) => basename(item.path)));
-  return [...context.cold.keys()].filter((name) => !there.has(name) && !named.has(name));
+  const told = new Set([
+    ...listing.unreadable.map(({ path }) => path),
+    ...listing.skipped.map(({ item }) => item),
+  ]);
+  const cold = join(sessionsDir, 'cold');
+  if (told.has(sessionsDir) || told.has(cold)) return;
+  for (const [name, { place }] of context.cold) {
+    const path = join(cold, name);
+    if (there.has(name) || told.has(path)) continue;
+    const reason = `${path} is missing: by its database it holds session ${place.sessionId}.`;
+    listing.unreadable.push({ agent: context.agent, path, reason, command: 'openclaw doctor' });
+  }
 }
 
 /** The session id of a file's header, where its name ends in it; else nothing. */

@@ -121,11 +121,12 @@ export function localBlobs(database: Database, blobs: string, locks: string, wai
   return {
     async create(name, body) {
       checkName(name);
-      await locked(name, async () => {
+      const absent = async (): Promise<undefined> => {
         if ((await lengthOf(name)) !== undefined)
           throw new NexusError('conflict', `${name} is stored already.`);
-        await write(name, undefined, body);
-      });
+      };
+      await absent(); // the usual refusal needs no lock
+      await locked(name, async () => await write(name, await absent(), body));
     },
 
     async append(name, offset, body) {
@@ -135,7 +136,8 @@ export function localBlobs(database: Database, blobs: string, locks: string, wai
         if ((length ?? 0) !== offset) throw misplaced(name, offset, length ?? 0);
         return length;
       };
-      if (body.length === 0) return (await place()) ?? 0;
+      const length = await place(); // the usual refusal needs no lock
+      if (body.length === 0) return length ?? 0;
       return await locked(name, async () => await write(name, await place(), body));
     },
 

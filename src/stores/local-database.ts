@@ -44,8 +44,8 @@ export async function openDatabase(file: string, waitMs: number): Promise<Databa
   createPrivateFile(file);
   let sqlite: DatabaseSync;
   try {
-    // SQLite's own wait blocks the event loop; the long one is whenFree's.
-    sqlite = new DatabaseSync(file, { timeout: 10 });
+    // SQLite's own wait would block the event loop; whenFree waits instead.
+    sqlite = new DatabaseSync(file, { timeout: 0 });
   } catch (error) {
     throw diskError(error, file);
   }
@@ -216,7 +216,7 @@ function serveDatabase(
 /** Runs `attempt` until no other connection is in the way, without blocking the event loop; errors translated. */
 async function whenFree<T>(file: string, waitMs: number, attempt: () => T): Promise<T> {
   const began = performance.now();
-  for (let pause = 1; ; pause = Math.min(pause * 2, 20)) {
+  for (let pause = 1; ; pause = Math.min(pause * 2, 4)) {
     try {
       return attempt();
     } catch (error) {

@@ -13,6 +13,7 @@ export function localRows(database: Database): Rows {
   const insert = sqlite.prepare(
     'INSERT INTO rows (tbl, partition, id, json) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING',
   );
+  const exists = sqlite.prepare('SELECT 1 FROM rows WHERE tbl = ? AND partition = ? AND id = ?');
   const replace = sqlite.prepare(
     'INSERT OR REPLACE INTO rows (tbl, partition, id, json) VALUES (?, ?, ?, ?)',
   );
@@ -25,9 +26,12 @@ export function localRows(database: Database): Rows {
     async insert(table, row) {
       checkRow(table, row);
       const json = fieldsOf(row);
+      const taken = (): NexusError =>
+        new NexusError('conflict', `${table} has a row ${row.partition}/${row.id} already.`);
+      // The usual refusal needs no transaction, which only one process can be in.
+      if (await database.read(() => exists.get(table, row.partition, row.id))) throw taken();
       await database.commit(() => {
-        if (insert.run(table, row.partition, row.id, json).changes !== 1)
-          throw new NexusError('conflict', `${table} has a row ${row.partition}/${row.id} already.`);
+        if (insert.run(table, row.partition, row.id, json).changes !== 1) throw taken();
       });
     },
 

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { execa } from 'execa';
 import { onTestFinished } from 'vitest';
 
-const binary = path.resolve(import.meta.dirname, '..', '..', 'bin', 'nexus.js');
+export const binary = path.resolve(import.meta.dirname, '..', '..', 'bin', 'nexus.js');
 
 export interface RunOptions {
   /** More environment; it knows nothing of this machine's Nexus or OpenClaw. */
@@ -15,9 +15,19 @@ export interface RunOptions {
 
 /** What a run of the built binary left. */
 export interface Ran {
+  /** `undefined` when a signal killed it. */
   status: number | undefined;
+  signal: string | undefined;
   stdout: string;
   stderr: string;
+}
+
+/** A run that goes on. Killed after the test where it has not ended. */
+export interface Started {
+  /** Resolves when stdout and stderr so far have a match. */
+  shows: (pattern: RegExp) => Promise<RegExpExecArray>;
+  kill: (signal: NodeJS.Signals) => void;
+  ended: Promise<Ran>;
 }
 
 /** A machine without a trace of Nexus or OpenClaw: an empty home, removed after the test. */
@@ -26,44 +36,42 @@ export interface Machine {
   configFile: string;
   dataDir: string;
   /** Runs the built binary to its end. Never throws for its exit status. */
-  nexus(args: readonly string[], options?: RunOptions): Promise<Ran>;
-  /** The same, with the one JSON object that stdout must be. */
-  json(args: readonly string[], options?: RunOptions): Promise<Ran & { answer: Record<string, unknown> }>;
-  /** Starts it; killed after the test where it has not ended. */
-  start(args: readonly string[], options?: RunOptions): Started;
+  nexus: (args: readonly string[], options?: RunOptions) => Promise<Ran>;
+  /** The same with `--json`, and the one object that stdout must be. */
+  json: (args: readonly string[], options?: RunOptions) => Promise<Ran & { answer: Record<string, unknown> }>;
+  start: (args: readonly string[], options?: RunOptions) => Started;
 }
-
-export type Started = ReturnType<typeof launch>;
 
 export async function newMachine(): Promise<Machine> {
   const home = await mkdtemp(path.join(tmpdir(), 'nexus-home-'));
   onTestFinished(() => rm(home, { recursive: true, force: true }));
 
+  function start(args: readonly string[], options: RunOptions = {}): Started {
+    const started = launch(home, args, options);
+    onTestFinished(async () => {
+      started.kill('SIGKILL');
+      await started.ended;
+    });
+    return started;
+  }
   async function nexus(args: readonly string[], options: RunOptions = {}): Promise<Ran> {
-    return left(await launch(home, args, options));
+    return await launch(home, args, options).ended;
   }
   return {
     home,
     configFile: path.join(home, '.config', 'nexus', 'config.json'),
     dataDir: path.join(home, '.local', 'share', 'nexus'),
+    start,
     nexus,
     async json(args, options) {
       const ran = await nexus([...args, '--json'], options);
       return { ...ran, answer: oneObject(ran.stdout) };
     },
-    start(args, options = {}) {
-      const started = launch(home, args, options);
-      onTestFinished(async () => {
-        started.kill('SIGKILL');
-        await started;
-      });
-      return started;
-    },
   };
 }
 
-function launch(home: string, args: readonly string[], { env = {}, cwd = home, uid }: RunOptions) {
-  return execa(process.execPath, [binary, ...args], {
+function launch(home: string, args: readonly string[], { env = {}, cwd = home, uid }: RunOptions): Started {
+  const child = execa(process.execPath, [binary, ...args], {
     cwd,
     // PATH is all that a shell would have; every other name of this machine is left out.
     env: { PATH: process.env['PATH'] ?? '', HOME: home, ...env },
@@ -71,14 +79,32 @@ function launch(home: string, args: readonly string[], { env = {}, cwd = home, u
     reject: false,
     stripFinalNewline: false,
     stdin: 'ignore',
-    all: true,
     ...(uid === undefined ? {} : { uid }),
   });
-}
+  let shown = '';
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (part: Buffer | string) => (shown += part.toString()));
+  const ended = finish();
 
-/** What it left, once it has ended. */
-export function left(ended: { exitCode?: number; stdout: string; stderr: string }): Ran {
-  return { status: ended.exitCode, stdout: ended.stdout, stderr: ended.stderr };
+  async function finish(): Promise<Ran> {
+    const { exitCode, signal, stdout, stderr } = await child;
+    return { status: exitCode, signal, stdout, stderr };
+  }
+  return {
+    ended,
+    kill: (signal) => void child.kill(signal),
+    shows(pattern) {
+      return new Promise((resolve, reject) => {
+        const look = () => {
+          const found = pattern.exec(shown);
+          if (found !== null) resolve(found);
+        };
+        for (const stream of [child.stdout, child.stderr]) stream.on('data', look);
+        look();
+        ended.then(() => reject(new Error(`It ended without showing ${pattern}: ${shown}`)), reject);
+      });
+    },
+  };
 }
 
 /** The object that stdout is, and nothing beside it: one line of JSON. */
@@ -86,13 +112,4 @@ export function oneObject(stdout: string): Record<string, unknown> {
   if (!/^\{.*\}\n$/.test(stdout)) throw new Error(`Not exactly one JSON object: ${JSON.stringify(stdout)}`);
   const value: unknown = JSON.parse(stdout);
   return Object.fromEntries(Object.entries(value ?? {}));
-}
-
-/** Resolves with the first line of stderr or stdout that matches. */
-export async function lineOf(started: Started, pattern: RegExp): Promise<RegExpExecArray> {
-  for await (const line of started.iterable({ from: 'all' })) {
-    const found = pattern.exec(line);
-    if (found !== null) return found;
-  }
-  throw new Error(`It ended without a line like ${String(pattern)}.`);
 }

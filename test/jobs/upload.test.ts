@@ -2,6 +2,8 @@ import { existsSync } from 'node:fs';
 import { readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { openSessions } from '../../src/sessions.ts';
+import { openLocalStore } from '../../src/stores/local.ts';
 import { type Host, ids, makeHost, messageLines, transcript } from './host.ts';
 
 let host: Host;
@@ -223,7 +225,10 @@ describe('what is moved', () => {
     expect((await readdir(archive())).sort()).toEqual([reset(ids.a), `${ids.c}.jsonl`].sort());
     expect((await stat(path.join(archive(), reset(ids.a)))).mtimeMs).toBe(mtimeMs);
     expect(existsSync(path.join(host.sessions(), `${ids.b}.jsonl`))).toBe(true);
-    expect(await host.backfill()).toMatchObject({ done: 0, already: 3 });
+    const again = await host.backfill({
+      through: (nexus) => ({ ...nexus, stat: () => expect.fail('settled anew') }),
+    });
+    expect(again).toMatchObject({ done: 0, already: 3, failed: [] });
   });
 
   test('a second file of a name does not replace the first', async () => {
@@ -242,16 +247,32 @@ describe('what is moved', () => {
     expect(existsSync(path.join(host.sessions(), reset(ids.a)))).toBe(true);
   });
 
-  test('nothing is moved whose stored bytes are others', async () => {
+  test('nothing is moved whose stored bytes have rotted', async () => {
     await host.write(reset(ids.a), transcript(ids.a, 1));
     await host.upload({ config: { afterUpload: 'keep' } });
     const blob = path.join(host.dataDir, 'store', 'blobs', 'sessions', 'inbox', 'main', `${ids.a}.jsonl`);
     const bytes = await readFile(blob);
     bytes[20] = (bytes[20] ?? 0) ^ 1;
     await writeFile(blob, bytes);
-    const report = await host.backfill({ verify: true });
+    const report = await host.upload();
     expect(report).toMatchObject({ ok: false, moved: 0 });
     expect(report.failed[0]?.reason).toMatch(/stored/);
     expect(existsSync(path.join(host.sessions(), reset(ids.a)))).toBe(true);
   });
+
+  test('nothing is moved whose stored bytes are others', async () => {
+    await host.write(reset(ids.a), transcript(ids.a, 1));
+    await host.upload({ config: { afterUpload: 'keep' } });
+    await replaceStored(ids.a, transcript(ids.a, 1, 'other'));
+    expect(await host.upload()).toMatchObject({ moved: 0 });
+    expect(existsSync(path.join(host.sessions(), reset(ids.a)))).toBe(true);
+  });
+
+  async function replaceStored(id: string, text: string): Promise<void> {
+    const store = await openLocalStore(path.join(host.dataDir, 'store'));
+    await store.remove(`sessions/inbox/main/${id}.jsonl`);
+    await store.removeRows('Sessions', 'main', [id]);
+    await openSessions(store).append('main', id, 0, Buffer.from(text), { complete: true, about: {} });
+    await store.close();
+  }
 });

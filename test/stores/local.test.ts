@@ -138,6 +138,23 @@ describe('the local store on its disk', () => {
       expect(Buffer.concat(pieces).equals(Buffer.alloc(3 * 1024 * 1024, 'a'))).toBe(true);
     });
 
+    test('is read to its end although a remove that was killed left its file to another', async () => {
+      const store = await open();
+      await store.append(log, 0, Buffer.alloc(3 * 1024 * 1024, 'a'));
+      const pieces: Uint8Array[] = [];
+      for await (const piece of store.open(log)) {
+        if (pieces.length === 0) {
+          const sqlite = new DatabaseSync(join(data, 'store.sqlite'));
+          sqlite.exec('DELETE FROM blobs');
+          sqlite.close();
+          await store.append(log, 0, bytes('b'));
+        }
+        pieces.push(piece);
+      }
+      expect(Buffer.concat(pieces).equals(Buffer.alloc(3 * 1024 * 1024, 'a'))).toBe(true);
+      expect(await text(store.open(log))).toBe('b');
+    });
+
     test('comes in pieces of at most 1 MiB that stay as they are', async () => {
       const store = await open();
       const body = Buffer.alloc(2.5 * 1024 * 1024, 'abcdefg');

@@ -39,12 +39,14 @@ if (task === 'hammer') {
   const create = async (): Promise<void> => {
     for (let n = 0; performance.now() < end; n++) {
       if (await won(store.create(`payloads/main/${n}`, Buffer.from(name.repeat(1000))))) say('created', n);
+      await sleep(2);
     }
   };
 
   const insert = async (): Promise<void> => {
     for (let n = 0; performance.now() < end; n++) {
       if (await won(store.insert('Deliveries', { partition: 'main', id: `d${n}`, name }))) say('inserted', n);
+      await sleep(2);
     }
   };
 

@@ -1,0 +1,132 @@
+import { afterEach, expect, test, vi } from 'vitest';
+import { NexusError } from '../../src/errors.ts';
+import { shortLines } from '../../src/http/log.ts';
+import { keyWith, openEndpoint } from './endpoint.ts';
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+test('health is told to anybody', async () => {
+  const { app } = await openEndpoint({ keys: [keyWith(['read']).key] });
+  const headers = { host: 'nexus.example', 'x-forwarded-for': '203.0.113.9' };
+  const answer = await app.inject({ url: '/healthz', headers });
+  expect([answer.statusCode, answer.json()]).toEqual([200, { status: 'ok', version: '1.2.3' }]);
+  expect((await app.inject({ method: 'HEAD', url: '/healthz' })).statusCode).toBe(200);
+});
+
+test('readiness is that the store answers', async () => {
+  const { app } = await openEndpoint();
+  expect((await app.inject({ url: '/readyz' })).statusCode).toBe(200);
+});
+
+test('a store that fails is not ready, and its reason is told to the log alone', async () => {
+  const reason = new NexusError('unavailable', 'The disk behind /secret/place is gone.');
+  const endpoint = await openEndpoint({
+    over: (sessions) => ({ ...sessions, stat: () => Promise.reject(reason) }),
+  });
+  const answer = await endpoint.app.inject({ url: '/readyz' });
+  expect([answer.statusCode, answer.json()]).toEqual([503, { error: 'The store does not answer.' }]);
+  expect(answer.headers['retry-after']).toBeDefined();
+  expect(endpoint.log.join('')).toContain('/secret/place');
+});
+
+test('a store that is silent for 5 seconds is not ready', async () => {
+  const endpoint = await openEndpoint({
+    over: (sessions) => ({ ...sessions, stat: () => new Promise(() => {}) }),
+  });
+  await endpoint.app.ready();
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  const answer = endpoint.app.inject({ url: '/readyz' });
+  await vi.advanceTimersByTimeAsync(5001);
+  vi.useRealTimers();
+  expect((await answer).statusCode).toBe(503);
+});
+
+test('many who ask for readiness are one question to the store', async () => {
+  const stat = vi.fn(() => Promise.resolve(undefined));
+  const { app } = await openEndpoint({ over: (sessions) => ({ ...sessions, stat }) });
+  await Promise.all(Array.from({ length: 20 }, () => app.inject({ url: '/readyz' })));
+  expect(stat.mock.calls.length).toBeLessThan(20);
+});
+
+test('an unknown path is 404 in JSON', async () => {
+  const { app } = await openEndpoint();
+  for (const url of ['/', '/api', '/api/sessions/a/b/c', '/api/nothing?x=1']) {
+    const answer = await app.inject({ url });
+    expect([answer.statusCode, answer.json()]).toEqual([404, { error: 'There is nothing at this path.' }]);
+  }
+});
+
+test('a wrong method is 405 and tells the right ones', async () => {
+  const { app } = await openEndpoint();
+  const answer = await app.inject({ method: 'DELETE', url: '/api/sessions/main/x?y' });
+  expect([answer.statusCode, answer.headers['allow']]).toEqual([405, 'GET, HEAD, PATCH']);
+  expect(answer.json()).toHaveProperty('error');
+});
+
+test.each(['/api/sessions/main/%zz', '/%ff', '/api/%'])('%s is refused with a sentence', async (url) => {
+  const { app } = await openEndpoint();
+  const answer = await app.inject({ url });
+  expect(answer.statusCode).toBeOneOf([400, 404]);
+  expect(Object.keys(answer.json<object>())).toContain('error');
+  expect(answer.body).not.toContain('FST_');
+});
+
+test('a name beyond all length is refused with a sentence', async () => {
+  const { app } = await openEndpoint();
+  const answer = await app.inject({ url: `/api/sessions/main/${'x'.repeat(2000)}` });
+  expect([answer.statusCode, answer.json()]).toEqual([400, { error: 'A name in the URL is too long.' }]);
+});
+
+test('answers are not kept by caches and not guessed at by browsers', async () => {
+  const { app } = await openEndpoint();
+  for (const url of ['/api/store', '/healthz', '/nowhere'])
+    expect((await app.inject({ url })).headers).toMatchObject({
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+    });
+});
+
+test("the log has a request's method, path, status, time and key's name", async () => {
+  const { key, text } = keyWith(['read']);
+  const { app, log } = await openEndpoint({ keys: [key] });
+  await app.inject({ url: '/api/sessions?agentId=main', headers: { 'x-functions-key': text } });
+  const lines = log.map((line) => JSON.parse(line) as Record<string, unknown>);
+  expect(lines).toHaveLength(1);
+  expect(lines[0]).toMatchObject({ method: 'GET', url: '/api/sessions', status: 200, key: 'read-key' });
+  expect(lines[0]?.['ms']).toBeTypeOf('number');
+});
+
+test('no key comes into the log, whatever became of the request', async () => {
+  const { key, text } = keyWith(['read']);
+  const endpoint = await openEndpoint({
+    keys: [key],
+    over: (sessions) => ({ ...sessions, stat: () => Promise.reject(new Error('bug')) }),
+  });
+  for (const code of [text, 'nxk_wrong'])
+    for (const path of [
+      '/api/sessions',
+      '/api/sessions/main/x',
+      '/nowhere',
+      '/api/%zz',
+      '/api/sessions/%2e/y',
+    ]) {
+      await endpoint.app.inject({ url: `${path}?code=${code}` });
+      await endpoint.app.inject({ url: path, headers: { 'x-functions-key': code } });
+      await endpoint.app.inject({ method: 'POST', url: `${path}?code=${code}`, payload: '{' });
+    }
+  expect(endpoint.log.length).toBeGreaterThan(10);
+  expect(endpoint.log.join('')).not.toContain('nxk_');
+});
+
+test('a person at a terminal gets a short line', async () => {
+  const { app, log } = await openEndpoint();
+  await app.inject({ url: '/api/store' });
+  const short: string[] = [];
+  const lines = shortLines({ write: (line) => void short.push(line) });
+  for (const line of log) lines.write(line);
+  lines.write('not JSON\n');
+  expect(short[0]).toMatch(/^\d\d:\d\d:\d\d\.\d{3} GET \/api\/store 200 \d+ ms\n$/);
+  expect(short[1]).toBe('not JSON\n');
+});

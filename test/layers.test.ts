@@ -1,0 +1,194 @@
+import { readdir, readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+
+const root = path.resolve(import.meta.dirname, '..', 'src');
+
+interface Import {
+  from: string;
+  /** A file of src, or the specifier of a package or a part of Node. */
+  to: string;
+  /** `import()`, at run time. */
+  lazy: boolean;
+  /** Types only: nothing is left of it when it runs. */
+  type: boolean;
+}
+
+let files: Map<string, string>;
+let imports: Import[];
+
+beforeAll(async () => {
+  const names = (await readdir(root, { recursive: true })).filter((name) => name.endsWith('.ts'));
+  const read = names.map(async (name) => [name, await readFile(path.join(root, name), 'utf8')] as const);
+  files = new Map(await Promise.all(read));
+  imports = [...files].flatMap(([from, text]) => importsOf(from, text));
+});
+
+function importsOf(from: string, text: string): Import[] {
+  const statics = text.matchAll(/^(?:import|export)\s+(type\s)?([^'";]*?\sfrom\s+)?'([^']+)'/gm);
+  const lazies = text.matchAll(/\bimport\(\s*'([^']+)'\s*\)/g);
+  return [
+    ...[...statics].map(([, type, names = '', to = '']) => ({
+      from,
+      to: resolved(from, to),
+      lazy: false,
+      type: type !== undefined || onlyTypes(names),
+    })),
+    ...[...lazies].map(([, to = '']) => ({ from, to: resolved(from, to), lazy: true, type: false })),
+  ];
+}
+
+/** `{ type A, type B }` leaves nothing either. */
+function onlyTypes(names: string): boolean {
+  const inner = /^\{([^}]*)\}/.exec(names.trim())?.[1]?.split(',');
+  return inner?.every((name) => name.trim() === '' || name.trim().startsWith('type ')) ?? false;
+}
+
+function resolved(from: string, to: string): string {
+  return to.startsWith('.') ? path.join(path.dirname(from), to) : to;
+}
+
+/** From the top down: a file imports from its own layer or from those below it. */
+const layers: [name: string, files: RegExp][] = [
+  ['main', /^(main|commandline|flags)\.ts$/],
+  ['commands', /^commands\//],
+  ['jobs', /^jobs\//],
+  ['how things are opened', /^open\.ts$/],
+  ['http and openclaw', /^(http|openclaw)\//],
+  ['the terminal', /^output\.ts$/],
+  ['nouns', /^(sessions|keys|config|report)\.ts$/],
+  ['stores', /^stores\/(?!store\.ts)/],
+  [
+    'words and rules',
+    /^(agents|transcripts|nexus|configfile|context|format|table|nearest)\.ts$|^stores\/store\.ts$/,
+  ],
+  ['locks and disk', /^(processlock|diskerrors)\.ts$/],
+  ['errors', /^errors\.ts$/],
+];
+
+function layerOf(file: string): number {
+  return layers.findIndex(([, pattern]) => pattern.test(file));
+}
+
+function inSrc({ to }: Import): boolean {
+  return files.has(to);
+}
+
+function pairs(found: Import[]): string[] {
+  return found.map(({ from, to }) => `${from} → ${to}`);
+}
+
+test('every file of src has its layer', () => {
+  expect([...files.keys()].filter((file) => layerOf(file) === -1)).toEqual([]);
+});
+
+test('every import of a file names one that is there', () => {
+  expect(pairs(imports.filter((one) => one.to.endsWith('.ts') && !inSrc(one)))).toEqual([]);
+});
+
+test('no file imports from a layer above its own, types apart', () => {
+  expect(
+    pairs(imports.filter((one) => inSrc(one) && !one.type && layerOf(one.to) < layerOf(one.from))),
+  ).toEqual([]);
+});
+
+test('no noun, store or rule knows the commands, jobs, HTTP or OpenClaw, not even their types', () => {
+  const above = /^(main|commandline|flags|open)\.ts$|^(commands|jobs|http|openclaw)\//;
+  const found = imports.filter((one) => above.test(one.to) && !above.test(one.from));
+  expect(pairs(found)).toEqual([]);
+});
+
+test('HTTP and OpenClaw know nothing of each other', () => {
+  const found = imports.filter(
+    ({ from, to }) =>
+      (from.startsWith('http/') && to.startsWith('openclaw/')) ||
+      (from.startsWith('openclaw/') && to.startsWith('http/')),
+  );
+  expect(pairs(found)).toEqual([]);
+});
+
+test('stores know the contract, errors, locks and each other, and no noun', () => {
+  const allowed = /^stores\/|^(errors|processlock|diskerrors)\.ts$/;
+  const found = imports.filter(
+    (one) =>
+      one.from.startsWith('stores/') && one.from !== 'stores/store.ts' && inSrc(one) && !allowed.test(one.to),
+  );
+  expect(pairs(found)).toEqual([]);
+});
+
+test('the contract of stores knows nothing but errors', () => {
+  expect(
+    pairs(imports.filter((one) => one.from === 'stores/store.ts' && inSrc(one) && one.to !== 'errors.ts')),
+  ).toEqual([]);
+});
+
+test('commands are loaded when they are run, and by nobody but the command line', () => {
+  const found = imports.filter(
+    ({ from, to, lazy, type }) =>
+      to.startsWith('commands/') &&
+      !type &&
+      (from.startsWith('commands/') ? false : !lazy || from !== 'commandline.ts'),
+  );
+  expect(pairs(found)).toEqual([]);
+});
+
+describe('each effect has one home', () => {
+  const homes: [what: string, specifier: RegExp, home: RegExp][] = [
+    ['commander', /^commander$/, /^(commandline|flags)\.ts$/],
+    ['conf', /^conf$/, /^configfile\.ts$/],
+    ['ora', /^ora$/, /^output\.ts$/],
+    ['Fastify', /^(fastify|@fastify\/.*|pino)$/, /^http\/(server|listen)\.ts$/],
+    ['chokidar', /^chokidar$/, /^jobs\/watch\.ts$/],
+    ['JSON5', /^json5$/, /^openclaw\//],
+    ['SQLite', /^node:sqlite$/, /^(stores|openclaw)\/|^jobs\/ledger\.ts$|^(processlock|diskerrors)\.ts$/],
+    ['child processes', /^node:(child_process|cluster|worker_threads)$/, /^$/],
+    ['the network', /^node:(https?|net|tls|http2|dgram|dns.*)$/, /^http\//],
+  ];
+  test.each(homes)('%s', (_, specifier, home) => {
+    expect(
+      pairs(imports.filter((one) => !one.type && specifier.test(one.to) && !home.test(one.from))),
+    ).toEqual([]);
+  });
+
+  test('the environment', () => {
+    expect(filesWith(/\bprocess\.env\b|process\[|= process\b(?!\.)|from '(node:)?process'/)).toEqual([
+      'main.ts',
+    ]);
+  });
+
+  test('the terminal', () => {
+    expect(filesWith(/\bconsole\.|\bprocess\.(stdout|stderr|stdin)\b/)).toEqual(['main.ts']);
+  });
+
+  test('nobody ends the process', () => {
+    expect(filesWith(/\bprocess\.(exit|abort|reallyExit)\b/)).toEqual([]);
+  });
+});
+
+function filesWith(pattern: RegExp): string[] {
+  return [...files].filter(([, text]) => pattern.test(withoutComments(text))).map(([file]) => file);
+}
+
+function withoutComments(text: string): string {
+  return text.replace(/\/\*[\s\S]*?\*\//g, '').replace(/(^|\s)\/\/.*$/gm, '');
+}
+
+test('heavy packages are loaded only by what needs them', () => {
+  const found = imports.filter(({ to, lazy, type }) => /^(conf|ora|chokidar)$/.test(to) && !type && !lazy);
+  const eager = found.filter(({ from }) => from !== 'jobs/watch.ts');
+  expect(pairs(eager)).toEqual([]);
+});
+
+test('nothing imports in a circle, types apart', () => {
+  const circles: string[] = [];
+  const done = new Set<string>();
+  function visit(file: string, above: string[]): void {
+    if (above.includes(file)) circles.push([...above.slice(above.indexOf(file)), file].join(' → '));
+    if (above.includes(file) || done.has(file)) return;
+    for (const one of imports)
+      if (one.from === file && inSrc(one) && !one.type) visit(one.to, [...above, file]);
+    done.add(file);
+  }
+  for (const file of files.keys()) visit(file, []);
+  expect(circles).toEqual([]);
+});
