@@ -78,7 +78,7 @@ const kindOrder: Record<Place['kind'], number> = {
 /** Counts in the audit what a run would do; reads the ledger and nothing else. */
 export function previewAgent(preview: Preview): void {
   const shipped = preview.ledger.shipped(preview.store, preview.agent);
-  for (const place of sortOut(preview, shipped)) {
+  for (const place of sortOut(preview, shipped, undefined)) {
     const row = shipped.get(place.place);
     if (row !== undefined && row.signature === place.signature) preview.audit.already++;
     else {
@@ -99,13 +99,13 @@ export async function runAgent(run: AgentRun): Promise<void> {
   const trust = await openTrust(run.nexus, ledger, run.store, run.agent, run.host);
   const shipped = ledger.shipped(run.store, run.agent);
   const work = new Map<string, Place[]>();
-  for (const place of sortOut(run, shipped)) {
+  for (const place of sortOut(run, shipped, trust.unsure)) {
     const group = work.get(place.transcript);
     if (group) group.push(place);
     else work.set(place.transcript, [place]);
   }
   const keys = rememberKeys(run);
-  const siblings = longestByName(shipped.values());
+  const siblings = longestByName([...shipped.values()].filter((row) => row.mark !== trust.unsure));
   await inParallel([...work.values()], options.concurrency, async (group) => {
     group.sort((a, b) => kindOrder[a.kind] - kindOrder[b.kind] || a.changedAt - b.changedAt);
     for (const place of group) {
@@ -122,13 +122,15 @@ export async function runAgent(run: AgentRun): Promise<void> {
 }
 
 /** The places that need work; the others are counted. */
-function sortOut(run: Preview, shipped: Map<string, Shipped>): Place[] {
+function sortOut(run: Preview, shipped: Map<string, Shipped>, unsure: string | undefined): Place[] {
   const { audit } = run;
   const work: Place[] = [];
   for (const place of run.listing.places) {
     audit.found++;
-    const reason = reasonToSkip(run, place, shipped.get(place.place));
-    if (reason === undefined || (reason === 'unchanged' && dueToMove(run, place))) {
+    const row = shipped.get(place.place);
+    const reason = reasonToSkip(run, place, row);
+    const settled = row?.mark !== unsure || unsure === undefined;
+    if (reason === undefined || (reason === 'unchanged' && (!settled || dueToMove(run, place)))) {
       work.push(place);
       continue;
     }
@@ -181,7 +183,7 @@ async function dealWith(
         'unavailable',
         'Not tried, because Nexus could not be reached for the items before.',
       );
-    const believed = row !== undefined && (await believe(run, trust, row)) ? row : undefined;
+    const believed = row === undefined ? undefined : await believe(run, trust, row);
     const unchanged = believed?.signature === place.signature && !run.options.verify;
     let whole: Target | undefined = believed;
     let made = false;
@@ -205,7 +207,6 @@ async function dealWith(
       const outcome = await ship(to, place, {
         known: run.options.verify ? undefined : (believed ?? hints.sibling),
         settleFirst: run.options.verify || !hints.first || (trust.distrusted && trust.shippedBefore),
-        reread: run.options.verify,
       });
       whole = { ...outcome, complete: place.complete === true };
       note({ ...whole, signature: place.signature });
@@ -235,11 +236,14 @@ async function dealWith(
   }
 }
 
-/** A row of a run that did not end is believed when the archive has at least its bytes. */
-async function believe(run: AgentRun, trust: Trust, row: Shipped): Promise<boolean> {
-  if (row.mark !== trust.unsure) return true;
+/** A row of a run that did not end is believed, and recorded anew, when the archive has at least its bytes. */
+async function believe(run: AgentRun, trust: Trust, row: Shipped): Promise<Shipped | undefined> {
+  if (row.mark !== trust.unsure) return row;
   const card = await run.nexus.stat(run.agent, row.transcript);
-  return card !== undefined && card.length >= row.length;
+  if (card === undefined || card.length < row.length) return undefined;
+  const sure = { ...row, mark: await trust.mark() };
+  run.ledger.record(run.store, run.agent, sure);
+  return sure;
 }
 
 async function verify(run: AgentRun, place: Place, whole: Target): Promise<void> {

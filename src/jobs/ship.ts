@@ -42,8 +42,6 @@ export interface ShipOptions {
   known?: Target | undefined;
   /** Look at what is stored before sending anything: for a place that is likely to be there. */
   settleFirst: boolean;
-  /** Digests are computed from the stored bytes, not taken from their cards. */
-  reread: boolean;
 }
 
 const noBytes = new Uint8Array(0);
@@ -63,7 +61,7 @@ export async function ship(to: Shipping, place: Place, options: ShipOptions): Pr
   let uncertain = 0;
   for (let attempt = 0; attempt < settlements; attempt++) {
     if (target === undefined) {
-      const settled = await settle(to, place, options.reread);
+      const settled = await settle(to, place);
       if (settled.equal) {
         await describeEqual(to, place, settled);
         return { ...settled.stored, sent: sent + uncertain, made: uncertain > 0 };
@@ -179,11 +177,11 @@ type Settled = { equal: true; stored: Stored; card: Card | undefined } | { equal
  * history or a prefix of it, nothing is to be sent; else after the longest that is their prefix; else in the next
  * free one.
  */
-async function settle(to: Shipping, place: Place, reread: boolean): Promise<Settled> {
+async function settle(to: Shipping, place: Place): Promise<Settled> {
   const cards: Card[] = [];
   for (;;) {
     const next = historyOf(place.transcript, cards.length + 1);
-    const card = await to.nexus.stat(to.agent, next, { digest: reread ? 'reread' : 'stored' });
+    const card = await to.nexus.stat(to.agent, next, { digest: 'stored' });
     if (card === undefined) break;
     cards.push(card);
   }

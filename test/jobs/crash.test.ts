@@ -1,4 +1,5 @@
-import { rm } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { type Fault, failing } from './faults.ts';
 import { type Host, ids, makeHost, messageLines, transcript } from './host.ts';
@@ -99,5 +100,36 @@ test('the ledger may be lost at any time', async () => {
   await rm(`${host.dataDir}/host`, { recursive: true });
   expect(await host.upload()).toMatchObject({ done: 0, bytes: 0, ok: true });
   expect(await stored(host)).toEqual(expected);
+  await host.remove();
+});
+
+test('a store set back to the middle of a run that died gets what it has lost', async () => {
+  const host = await makeHost();
+  await host.current([]);
+  await host.write(`${ids.a}.jsonl`, transcript(ids.a, 2));
+  const database = path.join(host.dataDir, 'store', 'store.sqlite');
+  const middle = new Map<string, Buffer>();
+  await host
+    .upload({
+      through: (nexus) => {
+        let marks = 0;
+        return {
+          ...nexus,
+          async setMark(...given) {
+            if (++marks === 2) throw new Error('The process died here.');
+            await nexus.setMark(...given);
+            for (const suffix of ['', '-wal']) middle.set(suffix, await readFile(database + suffix));
+          },
+        };
+      },
+    })
+    .catch(() => undefined);
+  expect((await host.stored()).size).toBe(1);
+  // Over the same files, so that the store keeps its id.
+  await rm(`${database}-shm`, { force: true });
+  for (const [suffix, bytes] of middle) await writeFile(database + suffix, bytes);
+  expect((await host.stored()).size).toBe(0);
+  expect(await host.upload()).toMatchObject({ done: 1, ok: true });
+  expect((await host.stored()).get(`main/${ids.a}`)?.toString()).toBe(transcript(ids.a, 2));
   await host.remove();
 });

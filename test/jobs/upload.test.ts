@@ -213,6 +213,22 @@ describe('what is not done twice', () => {
   });
 });
 
+test('a transcript goes on after the longest stored history that is its prefix', async () => {
+  const histories = [transcript(ids.a, 1), transcript(ids.a, 5), transcript(ids.a, 3)];
+  const store = await openLocalStore(path.join(host.dataDir, 'store'));
+  const sessions = openSessions(store);
+  for (const [n, text] of histories.entries())
+    await sessions.append('main', n === 0 ? ids.a : `${ids.a}~${n + 1}`, 0, Buffer.from(text), {
+      ...{ complete: false, about: {} },
+    });
+  await store.close();
+  await host.write(`${ids.a}.jsonl`, transcript(ids.a, 8));
+  expect(await host.upload()).toMatchObject({ done: 1, ok: true });
+  expect([...(await host.stored()).values()].map(String)).toEqual([
+    ...[transcript(ids.a, 1), transcript(ids.a, 8), transcript(ids.a, 3)],
+  ]);
+});
+
 describe('what is moved', () => {
   const archive = () => path.join(host.sessions(), 'archive');
 
