@@ -1,5 +1,5 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import { agentIdPattern } from './agents.ts';
 
 /** What a key may do. `upload`: ship transcripts; `pull`: fetch webhooks; `webhook`: deliver them; `read`: look. */

@@ -75,8 +75,13 @@ async function settle(output: Output, status: number): Promise<number> {
 /** The one object on stdout of a command that failed. Jobs name themselves `job`, as their reports do. */
 function failure(name: string, stopped: boolean, error: unknown): object {
   const code = error instanceof NexusError ? error.code : stopped ? 'interrupted' : 'internal';
-  const key = name === 'backfill' || name === 'upload' ? 'job' : 'command';
-  return { [key]: name, ok: false, error: { code, message: describe(error) }, schemaVersion: 1 };
+  const reason = { code, message: describe(error) };
+  if (name !== 'backfill' && name !== 'upload')
+    return { command: name, ok: false, error: reason, schemaVersion: 1 };
+  // The fields of a report, so that a script reads the same ones whatever happened.
+  const nothing = { done: 0, already: 0, skipped: 0, bytes: 0, durationMs: 0, agents: {} };
+  const failed = [{ item: name, reason: reason.message }];
+  return { schemaVersion: 1, job: name, ok: false, ...nothing, failed, error: reason };
 }
 
 function stopOnSignals(output: Output): { signal: AbortSignal; ignore: () => void } {

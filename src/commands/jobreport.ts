@@ -20,7 +20,10 @@ export async function withProgress<T>(
   const began = now().getTime();
   try {
     return await work({
-      ...{ config, env: openclawEnvironment(config, env), signal, now },
+      config,
+      env: openclawEnvironment(config, env),
+      signal,
+      now,
       openNexus: () => openNexus(config, signal, context.version),
       warn: (message) => output.warn(message),
       progress: (state) => line.update(`${name}: ${progressText(state, now().getTime() - began)}`),
@@ -61,7 +64,12 @@ export function showReport(output: Output, report: Report, archive: string): voi
       ],
       agents.map(([id, audit]) => [
         audit.as === undefined ? id : `${id} (as ${audit.as})`,
-        ...[audit.found, audit.stored, audit.already, skippedIn(audit), audit.failed, audit.moved],
+        audit.found,
+        audit.stored,
+        audit.already,
+        skippedIn(audit),
+        audit.failed,
+        audit.moved,
         ...(verified ? [audit.verified ?? 0] : []),
         formatBytes(audit.bytes),
       ]),

@@ -64,12 +64,18 @@ export async function status(context: Context): Promise<number> {
     const jobs = lastRuns(ledger);
     problems.push(...agents.flatMap((agent) => problemsOf(agent, now)), ...problemsOfJobs(jobs, agents));
     const standing: Status = {
-      ...{ schemaVersion: 1, command: 'status', ok: problems.length === 0, host: config.host },
+      schemaVersion: 1,
+      command: 'status',
+      ok: problems.length === 0,
+      host: config.host,
       openclaw:
         state === undefined
           ? { error: problems[0]?.problem ?? '' }
           : { stateDir: state.stateDir, warnings: state.warnings },
-      ...{ nexus, agents, jobs, problems },
+      nexus,
+      agents,
+      jobs,
+      problems,
     };
     if (output.json) output.result(standing);
     else show(context, standing, now);
@@ -193,9 +199,14 @@ function show({ output }: Context, status: Status, now: number): void {
     output.result('');
     output.table(
       [
-        ...[{ title: 'agent' }, { title: 'era' }, { title: 'found' }, { title: 'shipped' }],
-        ...[{ title: 'not yet' }, { title: 'bytes', align: 'right' as const }],
-        ...[{ title: 'waiting since' }, { title: 'pruned by OpenClaw' }],
+        { title: 'agent' },
+        { title: 'era' },
+        { title: 'found' },
+        { title: 'shipped' },
+        { title: 'not yet' },
+        { title: 'bytes', align: 'right' as const },
+        { title: 'waiting since' },
+        { title: 'pruned by OpenClaw' },
       ],
       status.agents.flatMap((standing) => rowsOf(standing, now)),
     );
@@ -214,7 +225,12 @@ function rowsOf(standing: Standing, now: number): (string | number)[][] {
   const eras = Object.entries(standing.eras);
   if (eras.length === 0) return [[name, '-', 0, 0, 0, formatBytes(0), waiting, pruned]];
   return eras.map(([era, { found, shipped, unshipped, bytes }], index) => [
-    ...[index === 0 ? name : '', era, found, shipped, unshipped, formatBytes(bytes)],
+    index === 0 ? name : '',
+    era,
+    found,
+    shipped,
+    unshipped,
+    formatBytes(bytes),
     ...(index === 0 ? [waiting, pruned] : ['', '']),
   ]);
 }

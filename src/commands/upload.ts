@@ -13,8 +13,12 @@ export interface UploadOptions {
 /** Archives what is new since the last run; with `watch` stays and does so as OpenClaw writes. */
 export async function upload(context: Context, options: UploadOptions): Promise<number> {
   const request = {
-    ...{ job: 'upload' as const, agents: options.agent, dryRun: options.dryRun === true },
-    ...{ everything: false, all: false, verify: false },
+    job: 'upload' as const,
+    agents: options.agent,
+    dryRun: options.dryRun === true,
+    everything: false,
+    all: false,
+    verify: false,
   };
   const { report, unavailable } = await withProgress(context, 'upload', async (around) => {
     if (!options.watch) return await runJob(request, around);

@@ -1,6 +1,6 @@
 import { promisify } from 'node:util';
 import { zstdCompress } from 'node:zlib';
-import { z } from 'zod';
+import * as z from 'zod';
 import { checkAgentId } from '../agents.ts';
 import { failedWith, NexusError } from '../errors.ts';
 import { type Card, maxChunkBytes, type Nexus } from '../nexus.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { parseJson } from './wire.ts';
 
 /** Where log lines go, each with its newline. */

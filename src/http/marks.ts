@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { NexusError } from '../errors.ts';
 import { parseBody, requireType } from './body.ts';
 import { bodyIn, headerOf, type Routes } from './context.ts';

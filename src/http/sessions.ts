@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { checkAgentId } from '../agents.ts';
 import { failedWith, NexusError } from '../errors.ts';
 import { type Card, type ListOptions, maxChunkBytes } from '../nexus.ts';

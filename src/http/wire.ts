@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import { NexusError } from '../errors.ts';
 import type { About, Card, ListOptions } from '../nexus.ts';
 

@@ -225,7 +225,7 @@ async function dealWith(
       run.warn(`${place.place}: ${describe(error)}`);
     } else {
       if (!(error instanceof NexusError))
-        run.warn(`internal error: ${error instanceof Error ? error.stack : error}`);
+        run.warn(`internal error: ${error instanceof Error ? error.stack : String(error)}`);
       run.outages.inARow = failedWith(error, 'unavailable') ? run.outages.inARow + 1 : 0;
       audit.failed++;
       run.fail({ item: place.place, reason: describe(error) });

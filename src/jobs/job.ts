@@ -42,11 +42,11 @@ export interface JobSurroundings {
   config: Config;
   /** Where OpenClaw's own names are looked up. */
   env: Record<string, string | undefined>;
-  openNexus(): Promise<Nexus>;
+  openNexus: () => Promise<Nexus>;
   signal: AbortSignal;
-  now(): Date;
-  warn(message: string): void;
-  progress(state: Progress): void;
+  now: () => Date;
+  warn: (message: string) => void;
+  progress: (state: Progress) => void;
 }
 
 /** One agent of OpenClaw that this job works on. */
@@ -68,9 +68,20 @@ export async function runJob(
 ): Promise<{ report: Report; unavailable: boolean }> {
   const { config, now } = around;
   const report: Report = {
-    ...{ schemaVersion: 1, job: request.job, ok: false, startedAt: now().toISOString(), durationMs: 0 },
-    ...{ done: 0, already: 0, skipped: 0, failed: [], oversized: [], warnings: [] },
-    ...{ bytes: 0, moved: 0, agents: {} },
+    schemaVersion: 1,
+    job: request.job,
+    ok: false,
+    startedAt: now().toISOString(),
+    durationMs: 0,
+    done: 0,
+    already: 0,
+    skipped: 0,
+    failed: [],
+    oversized: [],
+    warnings: [],
+    bytes: 0,
+    moved: 0,
+    agents: {},
     ...(request.dryRun ? { dryRun: true } : {}),
   };
   const warn = (message: string) => {
@@ -101,7 +112,13 @@ export async function runJob(
       audit.failed += listing.unreadable.length;
       for (const { item, reason } of listing.skipped) warn(`${item} is not shipped: ${reason}.`);
       const preview = {
-        ...{ ledger, store, agent: as, listing, options: settings, now: now().getTime(), audit },
+        ledger,
+        store,
+        agent: as,
+        listing,
+        options: settings,
+        now: now().getTime(),
+        audit,
         settledPlace: tell.place,
         oversized: (item: FailedItem) => report.oversized.push(item),
       };
@@ -113,7 +130,11 @@ export async function runJob(
         try {
           await runAgent({
             ...preview,
-            ...{ nexus, host: config.host, signal: around.signal, outages, warn },
+            nexus,
+            host: config.host,
+            signal: around.signal,
+            outages,
+            warn,
             storedBytes: tell.bytes,
             fail: (item) => report.failed.push(item),
           });
@@ -132,8 +153,11 @@ export async function runJob(
     closeReport(report, now());
     if (!request.dryRun)
       ledger.addRun({
-        ...{ job: request.job, startedAt: report.startedAt, endedAt: now().toISOString() },
-        ...{ ok: report.ok, report },
+        job: request.job,
+        startedAt: report.startedAt,
+        endedAt: now().toISOString(),
+        ok: report.ok,
+        report,
       });
     return { report, unavailable: outages.inARow > 0 };
   } finally {
@@ -198,7 +222,10 @@ async function lookAt(
 
 function runOptions(request: JobRequest, config: Config): RunOptions {
   return {
-    ...{ all: request.all, since: request.since, until: request.until, verify: request.verify },
+    all: request.all,
+    since: request.since,
+    until: request.until,
+    verify: request.verify,
     quietMs: request.everything ? undefined : config.settleMinutes * 60_000,
     everything: request.everything,
     afterUpload: config.afterUpload,
@@ -244,18 +271,20 @@ async function underLock(
 function progressOver(candidates: Candidate[], tell: (state: Progress) => void) {
   const places = candidates.flatMap(({ listing }) => listing.places);
   const state: Progress = {
-    ...{ transcripts: 0, transcriptsTotal: places.length, bytes: 0 },
+    transcripts: 0,
+    transcriptsTotal: places.length,
+    bytes: 0,
     bytesTotal: places.reduce((sum, place) => sum + place.size, 0),
   };
   let settled = 0;
   return {
-    place(place: { size: number }) {
+    place: (place: { size: number }) => {
       state.transcripts++;
       settled += place.size;
       state.bytes = Math.max(state.bytes, settled);
       tell(state);
     },
-    bytes(count: number) {
+    bytes: (count: number) => {
       // A large transcript moves the bar while it is under way, never past what there is.
       state.bytes = Math.min(state.bytesTotal, state.bytes + count);
       tell(state);

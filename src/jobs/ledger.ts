@@ -130,16 +130,21 @@ function ledgerOver(db: DatabaseSync): Ledger {
   const runs = db.prepare(
     'SELECT job, started_at, ended_at, ok, report FROM runs WHERE job = ? ORDER BY id DESC LIMIT ?',
   );
-  shippedOf.setReturnArrays(true);
 
   return {
     shipped(store, agent) {
       const found = new Map<string, Shipped>();
       for (const row of shippedOf.iterate(store, agent)) {
-        const [place, signature, transcript, length, sha256, complete, mark] = row as unknown as [
-          ...[string, string, string, number, string, number, string],
-        ];
-        found.set(place, { place, signature, transcript, length, sha256, complete: complete === 1, mark });
+        const place = String(row['place']);
+        found.set(place, {
+          place,
+          signature: String(row['signature']),
+          transcript: String(row['transcript']),
+          length: Number(row['length']),
+          sha256: String(row['sha256']),
+          complete: row['complete'] === 1,
+          mark: String(row['mark']),
+        });
       }
       return found;
     },

@@ -2,6 +2,7 @@ import { link, lstat, mkdir, open, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { NexusError } from '../errors.ts';
 import { signatureOf } from './signature.ts';
+import { codeOf } from './unreadable.ts';
 
 /** The directory beside a sessions directory's files to which stored ones are moved. */
 export const archiveDirectory = 'archive';
@@ -54,11 +55,15 @@ export async function moveToArchive(
     await syncDirectory(directory);
     return { place: target, signature: signatureOf(await lstat(target)) };
   } catch (error) {
-    if (!refusals.has(error instanceof Error && 'code' in error ? String(error.code) : '')) throw error;
-    throw new NexusError('forbidden', `${file} is stored, but could not be moved to archive/ (${error}).`, {
-      hint: 'Let the job write that directory, or run `nexus config set afterUpload keep`.',
-      cause: error,
-    });
+    if (!refusals.has(codeOf(error) ?? '')) throw error;
+    throw new NexusError(
+      'forbidden',
+      `${file} is stored, but could not be moved to archive/ (${codeOf(error)}).`,
+      {
+        hint: 'Let the job write that directory, or run `nexus config set afterUpload keep`.',
+        cause: error,
+      },
+    );
   }
 }
 
@@ -72,7 +77,7 @@ async function linkFree(file: string, wanted: string): Promise<string> {
       await link(file, target);
       return target;
     } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
+      if (codeOf(error) !== 'EEXIST') throw error;
       // A crash between link and unlink left the same file under both names: that link is the one wanted.
       const [here, there] = await Promise.all([lstat(file), lstat(target)]);
       if (here.ino === there.ino && here.dev === there.dev) return target;

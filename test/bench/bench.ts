@@ -45,7 +45,7 @@ async function archive(): Promise<void> {
   const { stateDir, nexus } = place('archive');
   const sessions = await makeState(stateDir, 5_000, 214_748);
   const ours = await nexus(['backfill', '--json'], { afterUpload: 'keep' });
-  const bytes = (JSON.parse(ours.stdout) as { done: number; bytes: number }).bytes;
+  const { bytes }: { bytes: number } = JSON.parse(ours.stdout);
   const speed = `${(bytes / 1024 / 1024 / (ours.ms / 1000)).toFixed(0)} MiB/s, every byte synced`;
   const copied = path.join(root, 'archive', 'copied');
   const cp = await measure('sh', ['-c', `cp -r "$0" "$1" && sync`, sessions, copied]);
@@ -137,7 +137,7 @@ async function start(): Promise<void> {
 /** A directory of its own, and nexus run in it. */
 function place(name: string): {
   stateDir: string;
-  nexus(args: string[], settings: object): Promise<Measured>;
+  nexus: (args: string[], settings: object) => Promise<Measured>;
 } {
   const home = path.join(root, name);
   const stateDir = path.join(home, '.openclaw');
@@ -167,7 +167,10 @@ function seconds({ ms }: Measured): string {
 
 async function print(): Promise<void> {
   const rows = figures.map(({ what, value, against, ratio, goal, met }) => [
-    ...[what, value, against, ratio === undefined ? '' : `${ratio.toFixed(2)}x`],
+    what,
+    value,
+    against,
+    ratio === undefined ? '' : `${ratio.toFixed(2)}x`,
     goal === undefined ? '' : `${goal}: ${met === true ? 'met' : 'missed'}`,
   ]);
   const titles = ['what', 'measured', 'against', 'ratio', 'goal'];

@@ -84,7 +84,7 @@ async function serve() {
     child.stdout.resume();
     return {
       endpoint: found[0],
-      async stop() {
+      stop: async () => {
         child.kill('SIGTERM');
         await ended;
       },

@@ -122,10 +122,11 @@ test('what cannot be opened is an error and not a body cut short', async () => {
   const { app, sessions } = await openEndpoint({
     over: (sessions) => ({
       ...sessions,
-      async *read() {
-        await Promise.resolve();
-        throw new NexusError('corrupt', 'The file is shorter than what was stored.');
-      },
+      read: () => ({
+        [Symbol.asyncIterator]: () => ({
+          next: () => Promise.reject(new NexusError('corrupt', 'The file is shorter than what was stored.')),
+        }),
+      }),
     }),
   });
   await sessions.append('main', 'x', 0, Buffer.from(text), { complete: true, about: {} });

@@ -58,8 +58,9 @@ test('a signal that has come already stops it at once', async () => {
   const { store, remove } = await temporaryStore();
   onTestFinished(remove);
   const options = { sessions: openSessions(store), keys: () => [], version: '0', host: '127.0.0.1', port: 0 };
-  const { closed } = await serve({ ...options, signal: AbortSignal.abort() });
+  const { url, closed } = await serve({ ...options, signal: AbortSignal.abort() });
   await closed;
+  await expect(fetch(`${url}/healthz`)).rejects.toThrow('fetch failed');
 });
 
 test.each([

@@ -92,10 +92,16 @@ test("the log has a request's method, path, status, time and key's name", async 
   const { key, text } = keyWith(['read']);
   const { app, log } = await openEndpoint({ keys: [key] });
   await app.inject({ url: '/api/sessions?agentId=main', headers: { 'x-functions-key': text } });
-  const lines = log.map((line) => JSON.parse(line) as Record<string, unknown>);
-  expect(lines).toHaveLength(1);
-  expect(lines[0]).toMatchObject({ method: 'GET', url: '/api/sessions', status: 200, key: 'read-key' });
-  expect(lines[0]?.['ms']).toBeTypeOf('number');
+  const lines = log.map((line): unknown => JSON.parse(line));
+  expect(lines).toEqual([
+    expect.objectContaining({
+      method: 'GET',
+      url: '/api/sessions',
+      status: 200,
+      key: 'read-key',
+      ms: expect.any(Number),
+    }),
+  ]);
 });
 
 test('no key comes into the log, whatever became of the request', async () => {

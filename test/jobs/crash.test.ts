@@ -52,7 +52,8 @@ describe.each([
             },
           };
           const outcome = await host.upload(through).catch((failure: unknown) => failure);
-          if (at <= counted && dead) expect(outcome).not.toMatchObject({ ok: true });
+          const died = at <= counted && dead;
+          expect(died && outcome, `at call ${at}`).not.toMatchObject({ ok: true });
           const again = await host.upload();
           expect(again, `after a fault at call ${at}`).toMatchObject({ ok: true });
           expect(await stored(host), `after a fault at call ${at}`).toEqual(expected);

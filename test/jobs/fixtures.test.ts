@@ -36,7 +36,7 @@ function readPlace(stateDir: string, sessionId: string, place: string): Buffer {
   try {
     if (where === 'sqlite:session_transcript_archives') {
       const row = db.prepare('SELECT * FROM session_transcript_archives WHERE session_id = ?').get(sessionId);
-      const blob = Buffer.from(row?.['archive_blob'] as Uint8Array);
+      const blob = blobOf(row?.['archive_blob']);
       return row?.['encoding'] === 'zstd' ? zstdDecompressSync(blob) : blob;
     }
     const rows = db
@@ -45,7 +45,7 @@ function readPlace(stateDir: string, sessionId: string, place: string): Buffer {
     return Buffer.concat(
       rows.flatMap((row) => [
         row['event_json'] === null
-          ? zstdDecompressSync(Buffer.from(row['event_zstd'] as Uint8Array))
+          ? zstdDecompressSync(blobOf(row['event_zstd']))
           : Buffer.from(String(row['event_json'])),
         Buffer.from('\n'),
       ]),
@@ -53,6 +53,11 @@ function readPlace(stateDir: string, sessionId: string, place: string): Buffer {
   } finally {
     db.close();
   }
+}
+
+function blobOf(value: unknown): Buffer {
+  if (!(value instanceof Uint8Array)) throw new TypeError('not a blob');
+  return Buffer.from(value);
 }
 
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
@@ -69,7 +74,7 @@ describe.each([
 ])('%s', (fixture) => {
   test('every transcript of truth.json is archived byte for byte, and nothing else is', async () => {
     host = await makeHost(fixture);
-    const truth = JSON.parse(readFileSync(path.join(host.stateDir, 'truth.json'), 'utf8')) as Truth;
+    const truth: Truth = JSON.parse(readFileSync(path.join(host.stateDir, 'truth.json'), 'utf8'));
     const expected = new Map<string, string>();
     for (const [sessionId, { agent, places }] of Object.entries(truth.sessions)) {
       const readings = Object.entries(places).map(([place, { records }]) => {
@@ -102,7 +107,13 @@ describe.each([
       const listing = await listAgent(state, agent, { everything: true, now, settleMs: 600_000 });
       const audit = emptyAudit();
       await runAgent({
-        ...{ nexus, ledger, store: await nexus.storeId(), host: 'box', agent: agent.id, now, audit },
+        nexus,
+        ledger,
+        store: await nexus.storeId(),
+        host: 'box',
+        agent: agent.id,
+        now,
+        audit,
         listing: {
           ...listing,
           places: listing.places.map((place) => ({
@@ -111,21 +122,17 @@ describe.each([
           })),
         },
         options: {
-          ...{
-            all: false,
-            since: undefined,
-            until: undefined,
-            quietMs: undefined,
-            verify: false,
-            everything: true,
-          },
-          ...{
-            afterUpload: 'keep',
-            archiveAfterMs: 0,
-            maxTranscriptBytes: 0,
-            concurrency: 2,
-            chunkBytes: 65536,
-          },
+          all: false,
+          since: undefined,
+          until: undefined,
+          quietMs: undefined,
+          verify: false,
+          everything: true,
+          afterUpload: 'keep',
+          archiveAfterMs: 0,
+          maxTranscriptBytes: 0,
+          concurrency: 2,
+          chunkBytes: 65536,
         },
         signal: new AbortController().signal,
         outages: { inARow: 0 },

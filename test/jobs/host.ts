@@ -143,11 +143,9 @@ export function messageLines(count: number, text: string): string {
 
 function messages(count: number, text: string): object[] {
   return Array.from({ length: count }, (_, n) => ({
-    ...{
-      type: 'message',
-      id: n.toString(16).padStart(8, '0'),
-      timestamp: `2026-11-20T10:00:${String(n % 60).padStart(2, '0')}.000Z`,
-    },
+    type: 'message',
+    id: n.toString(16).padStart(8, '0'),
+    timestamp: `2026-11-20T10:00:${String(n % 60).padStart(2, '0')}.000Z`,
     message: { role: 'user', content: text },
   }));
 }

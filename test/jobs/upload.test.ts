@@ -219,13 +219,16 @@ test('a transcript goes on after the longest stored history that is its prefix',
   const sessions = openSessions(store);
   for (const [n, text] of histories.entries())
     await sessions.append('main', n === 0 ? ids.a : `${ids.a}~${n + 1}`, 0, Buffer.from(text), {
-      ...{ complete: false, about: {} },
+      complete: false,
+      about: {},
     });
   await store.close();
   await host.write(`${ids.a}.jsonl`, transcript(ids.a, 8));
   expect(await host.upload()).toMatchObject({ done: 1, ok: true });
   expect([...(await host.stored()).values()].map(String)).toEqual([
-    ...[transcript(ids.a, 1), transcript(ids.a, 8), transcript(ids.a, 3)],
+    transcript(ids.a, 1),
+    transcript(ids.a, 8),
+    transcript(ids.a, 3),
   ]);
 });
 

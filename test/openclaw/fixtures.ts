@@ -16,6 +16,7 @@ export const fixtures = [
   'sqlite-2026.9.6',
   'sqlite-2026.9.6-live',
   'sqlite-cold-2026.9.6',
+  'sqlite-coldfiles-2026.9.6',
   'upgraded-2026.7.35-to-2026.9.6',
 ] as const;
 

@@ -8,9 +8,9 @@ export interface TestStore {
   store: Store;
   directory: string;
   /** Changes one bit of a blob behind the store's back. */
-  spoil(name: string): Promise<void>;
+  spoil: (name: string) => Promise<void>;
   /** Closes the store and removes its directory. */
-  remove(): Promise<void>;
+  remove: () => Promise<void>;
 }
 
 /** A real embedded store in a temporary directory. */
