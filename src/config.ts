@@ -85,7 +85,7 @@ export const configSchema = z.strictObject({
   maxTranscriptBytes: whole(0)
     .default(0)
     .describe('Transcripts larger than this are skipped and reported; 0 ships every size.'),
-  concurrency: whole(1, 64).default(4).describe('How many transcripts are shipped at once.'),
+  concurrency: whole(1, 64).default(8).describe('How many transcripts are shipped at once.'),
   chunkBytes: whole(1, maxChunkBytes)
     .default(4 * 1024 * 1024)
     .describe('Bytes of a transcript in one request, at most 10 MiB.'),

@@ -8,6 +8,7 @@ export type ErrorCode =
   | 'not_found'
   | 'conflict' // it exists, or it is not where the caller thought; `length` says where it is
   | 'too_large'
+  | 'full' // a blob that takes no further append, at `length`; go on under another name
   | 'unsupported' // a content type or encoding that is never understood
   | 'range' // a byte range outside the bytes
   | 'busy' // somebody else holds it; try again
@@ -18,7 +19,7 @@ export type ErrorCode =
 export interface ErrorFacts {
   /** One sentence: what to run or change. Shown after the message. */
   hint?: string;
-  /** The true length in bytes, with `conflict` on an append and with `range`. */
+  /** The true length in bytes, with `conflict` on an append, with `range` and with `full`. */
   length?: number;
   /** Seconds to wait, with `unavailable` and `busy`. */
   retryAfter?: number;
@@ -62,6 +63,7 @@ const exitStatuses: Record<ErrorCode, number> = {
   not_found: 69,
   conflict: 69,
   too_large: 69,
+  full: 69,
   unsupported: 69,
   range: 64,
   corrupt: 69,
@@ -87,6 +89,7 @@ const httpStatuses: Record<ErrorCode, number> = {
   not_found: 404,
   conflict: 409,
   too_large: 413,
+  full: 413,
   unsupported: 415,
   range: 416,
   busy: 503,

@@ -23,6 +23,7 @@ export interface Routes {
   sessions: Nexus;
   version: string;
   now: () => Date;
+  readyMs: number;
 }
 
 export function callerOf(request: FastifyRequest): Caller {

@@ -2,10 +2,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { NexusError } from '../errors.ts';
 import type { Routes } from './context.ts';
 
-const readyWithinMs = 5000;
-
-/** `/healthz`: the process serves. `/readyz`: its store answers, within 5 seconds. Both open to anybody. */
-export function healthRoutes({ app, sessions, version }: Routes): void {
+/** `/healthz`: the process serves. `/readyz`: its store answers within the time for it. Both open to anybody. */
+export function healthRoutes({ app, sessions, version, readyMs }: Routes): void {
   let probe: Promise<void> | undefined;
 
   /** One probe at a time, however many ask: nobody without a key can load the store. */
@@ -35,8 +33,8 @@ export function healthRoutes({ app, sessions, version }: Routes): void {
       try {
         await Promise.race([
           storeAnswers(),
-          delay(readyWithinMs, undefined, { signal: patience.signal }).then(() => {
-            throw new Error(`no answer within ${readyWithinMs} ms`);
+          delay(readyMs, undefined, { signal: patience.signal }).then(() => {
+            throw new Error(`no answer within ${readyMs} ms`);
           }),
         ]);
       } catch (error) {

@@ -32,6 +32,8 @@ export interface Limits {
   silenceMs: number;
   /** For the rest of a body that was refused before its end. */
   lingerMs: number;
+  /** For the store to answer when readiness is asked for. */
+  readyMs: number;
   connections: number;
 }
 
@@ -41,6 +43,7 @@ export const defaultLimits: Limits = {
   keepAliveMs: 65_000,
   silenceMs: 330_000,
   lingerMs: 2000,
+  readyMs: 5000,
   connections: 1000,
 };
 
@@ -127,10 +130,6 @@ export function createServer(options: ServerOptions): FastifyInstance {
     const agent = agentIn(request.params);
     if (agent !== undefined) caller.require(scopes, checkAgentId(agent));
   });
-  app.addHook('onSend', async (request, reply) => {
-    // The body that was never asked for may come or not: the connection is of no more use.
-    if (expecting.has(request.raw)) reply.header('connection', 'close');
-  });
   app.addHook('onResponse', async ({ raw }) => {
     if (raw.complete) return;
     // Cutting at once could take the answer away from a sender who is still sending.
@@ -148,7 +147,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
   });
   app.setNotFoundHandler((request, reply) => unknownRoute(app, request, reply));
 
-  const routes: Routes = { app, sessions, version, now };
+  const routes: Routes = { app, sessions, version, now, readyMs: limits.readyMs };
   healthRoutes(routes);
   markRoutes(routes);
   sessionRoutes(routes);

@@ -105,7 +105,8 @@ export async function runAgent(run: AgentRun): Promise<void> {
     else work.set(place.transcript, [place]);
   }
   const keys = rememberKeys(run);
-  const siblings = longestByName([...shipped.values()].filter((row) => row.mark !== trust.unsure));
+  const sure = work.size === 0 ? [] : [...shipped.values()].filter((row) => row.mark !== trust.unsure);
+  const siblings = longestByName(sure);
   await inParallel([...work.values()], options.concurrency, async (group) => {
     group.sort((a, b) => kindOrder[a.kind] - kindOrder[b.kind] || a.changedAt - b.changedAt);
     for (const place of group) {

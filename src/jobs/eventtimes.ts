@@ -1,7 +1,7 @@
 import type { About } from '../nexus.ts';
 
 /** A line longer than this is not looked into: times are a convenience, and lines can be several MB. */
-const longestLine = 256 * 1024;
+const longestLine = 64 * 1024;
 
 /**
  * The times of a transcript's first and last record, taken from its bytes as they pass by. Nothing else is parsed
@@ -13,7 +13,9 @@ export function eventTimes(): {
 } {
   let first: string | undefined;
   let begun = false;
-  let tail: Buffer = Buffer.alloc(0);
+  // The last bytes that passed by, copied: a piece is good only until the next.
+  const tail = Buffer.allocUnsafe(longestLine);
+  let kept = 0;
 
   return {
     read(piece) {
@@ -23,12 +25,14 @@ export function eventTimes(): {
         const end = view.indexOf(10);
         if (end !== -1) first = timeOf(view.subarray(0, end));
       }
-      const kept = view.subarray(Math.max(0, view.length - longestLine));
-      tail = kept.length === longestLine || tail.length === 0 ? kept : Buffer.concat([tail, kept]);
-      if (tail.length > longestLine) tail = tail.subarray(tail.length - longestLine);
+      const last = view.subarray(Math.max(0, view.length - longestLine));
+      const stays = Math.min(kept, longestLine - last.length);
+      tail.copyWithin(0, kept - stays, kept);
+      tail.set(last, stays);
+      kept = stays + last.length;
     },
     seen() {
-      const end = tail.lastIndexOf(10);
+      const end = tail.subarray(0, kept).lastIndexOf(10);
       const start = end <= 0 ? -1 : tail.lastIndexOf(10, end - 1);
       const last = end === -1 ? undefined : timeOf(tail.subarray(start + 1, end));
       return {

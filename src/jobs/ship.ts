@@ -100,8 +100,9 @@ async function send(to: Shipping, place: Place, target: Target): Promise<SendRes
     const times = eventTimes();
     let read = 0;
     let offset = target.length;
-    let waiting: Uint8Array[] = [];
-    let waitingLength = 0;
+    // Grows with what there is to send, up to one chunk, and is used again for the next.
+    let chunk = Buffer.alloc(0);
+    let waiting = 0;
     let made = false;
 
     const append = async (
@@ -141,27 +142,27 @@ async function send(to: Shipping, place: Place, target: Target): Promise<SendRes
       if (read < target.length && read + already === target.length)
         if (hash.copy().digest('hex') !== target.sha256) return elsewhere('refused', 0);
       read += piece.length;
-      if (already === piece.length) continue;
-      waiting.push(already === 0 ? piece : piece.subarray(already));
-      waitingLength += piece.length - already;
-      // The last chunk is kept back, so that it can say whether it completes the transcript.
-      while (waitingLength > to.chunkBytes) {
-        const all = join(waiting);
-        const chunk = all.subarray(0, to.chunkBytes);
-        const how = await append(chunk, false);
-        if (how !== 'stored') return elsewhere(how, chunk.length);
-        to.signal.throwIfAborted();
-        waiting = [all.subarray(to.chunkBytes)];
-        waitingLength -= to.chunkBytes;
+      for (let from = already; from < piece.length; ) {
+        // The last chunk is kept back, so that it can say whether it completes the transcript.
+        if (waiting === to.chunkBytes) {
+          const how = await append(chunk, false);
+          if (how !== 'stored') return elsewhere(how, chunk.length);
+          to.signal.throwIfAborted();
+          waiting = 0;
+        }
+        const taken = Math.min(piece.length - from, to.chunkBytes - waiting);
+        if (chunk.length < waiting + taken) chunk = grown(chunk, waiting, waiting + taken, to.chunkBytes);
+        chunk.set(piece.subarray(from, from + taken), waiting);
+        waiting += taken;
+        from += taken;
       }
     }
     if (read < target.length) return elsewhere('refused', 0);
 
     const complete = place.complete === true;
-    if (waitingLength > 0 || (complete && !target.complete)) {
-      const chunk = waitingLength === 0 ? noBytes : join(waiting);
-      const how = await append(chunk, complete);
-      if (how !== 'stored') return elsewhere(how, chunk.length);
+    if (waiting > 0 || (complete && !target.complete)) {
+      const how = await append(chunk.subarray(0, waiting), complete);
+      if (how !== 'stored') return elsewhere(how, waiting);
     } else await bytes.unchanged();
     const stored = { transcript: target.transcript, length: offset, sha256: hash.digest('hex') };
     return { stored, sent: offset - target.length, uncertain: 0, made };
@@ -283,7 +284,9 @@ function aboutOf(to: Shipping, place: Place, times: Pick<About, 'firstEventAt' |
   };
 }
 
-function join(pieces: Uint8Array[]): Uint8Array {
-  const [only] = pieces;
-  return pieces.length === 1 && only !== undefined ? only : Buffer.concat(pieces);
+/** A larger buffer with the same first bytes; doubled, so that few copies are made. */
+function grown(buffer: Buffer, used: number, needed: number, most: number): Buffer<ArrayBuffer> {
+  const larger = Buffer.allocUnsafeSlow(Math.min(most, Math.max(needed, used * 2)));
+  larger.set(buffer.subarray(0, used));
+  return larger;
 }

@@ -56,7 +56,7 @@ export interface Place {
 
 /** An opened place. The bytes end at the last newline, unless the transcript is complete: then at its end. */
 export interface Bytes {
-  /** The transcript's bytes from the first, in pieces of at most 1 MiB that the caller may keep. Once only. */
+  /** The transcript's bytes from the first, in pieces of which each is good until the next is asked for. Once only. */
   pieces(): AsyncIterable<Uint8Array>;
   /**
    * Throws `changed` when what was read so far is no longer what is there. Called before bytes are shipped, so

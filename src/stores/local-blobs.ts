@@ -6,7 +6,7 @@ import { NexusError } from '../errors.ts';
 import { type LockFile, openLockFile } from '../processlock.ts';
 import type { Database } from './local-database.ts';
 import { filesBelow, tooShort } from './local-files.ts';
-import { type Store, checkName } from './store.ts';
+import { type Store, checkBody, checkName, checkPrefix } from './store.ts';
 
 export type Blobs = Pick<Store, 'create' | 'append' | 'open' | 'stat' | 'list' | 'remove'> & {
   close(): void;
@@ -120,7 +120,7 @@ export function localBlobs(database: Database, blobs: string, locks: string, wai
 
   return {
     async create(name, body) {
-      checkName(name);
+      checkBody(name, body, 'create');
       const absent = async (): Promise<undefined> => {
         if ((await lengthOf(name)) !== undefined)
           throw new NexusError('conflict', `${name} is stored already.`);
@@ -130,7 +130,7 @@ export function localBlobs(database: Database, blobs: string, locks: string, wai
     },
 
     async append(name, offset, body) {
-      checkName(name);
+      checkBody(name, body, 'append');
       const place = async (): Promise<number | undefined> => {
         const length = await lengthOf(name);
         if ((length ?? 0) !== offset) throw misplaced(name, offset, length ?? 0);
@@ -181,6 +181,7 @@ export function localBlobs(database: Database, blobs: string, locks: string, wai
     },
 
     async *list(prefix) {
+      checkPrefix(prefix);
       let from = prefix;
       for (;;) {
         const page = await database.read(() => selectPage.all(from, `${prefix}\u007f`, pageSize));

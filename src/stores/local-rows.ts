@@ -1,6 +1,6 @@
 import { NexusError } from '../errors.ts';
 import type { Database } from './local-database.ts';
-import { type Row, type Store, checkKey, checkTable } from './store.ts';
+import { type Row, type Store, checkKey, checkRow, checkTable, fieldsOf } from './store.ts';
 
 export type Rows = Pick<Store, 'insert' | 'put' | 'rows' | 'removeRows'>;
 
@@ -25,7 +25,7 @@ export function localRows(database: Database): Rows {
   return {
     async insert(table, row) {
       checkRow(table, row);
-      const json = fieldsOf(row);
+      const json = jsonOf(row);
       const taken = (): NexusError =>
         new NexusError('conflict', `${table} has a row ${row.partition}/${row.id} already.`);
       // The usual refusal needs no transaction, which only one process can be in.
@@ -37,7 +37,7 @@ export function localRows(database: Database): Rows {
 
     async put(table, row) {
       checkRow(table, row);
-      const json = fieldsOf(row);
+      const json = jsonOf(row);
       await database.commit(() => {
         replace.run(table, row.partition, row.id, json);
       });
@@ -70,23 +70,8 @@ export function localRows(database: Database): Rows {
   };
 }
 
-function checkRow(table: string, row: Row): void {
-  checkTable(table);
-  checkKey(row.partition);
-  checkKey(row.id);
-}
-
-function fieldsOf(row: Row): string {
-  const { partition, id, ...fields } = row;
-  for (const [field, value] of Object.entries<unknown>(fields)) {
-    const kind = typeof value;
-    if (kind === 'number' ? !Number.isFinite(value) : !['string', 'boolean', 'undefined'].includes(kind))
-      throw new NexusError(
-        'invalid',
-        `The field ${JSON.stringify(field)} of ${partition}/${id} is neither text, a finite number nor a boolean.`,
-      );
-  }
-  return JSON.stringify(fields);
+function jsonOf(row: Row): string {
+  return JSON.stringify(Object.fromEntries(fieldsOf(row)));
 }
 
 function rowFrom(table: string, partition: string, id: unknown, json: unknown): Row {

@@ -1,14 +1,21 @@
 import { createHash } from 'node:crypto';
 import { NexusError } from '../errors.ts';
 
-/** A row: its key, and flat fields. `undefined` is never stored; an absent field is absent. */
+/**
+ * A row: its key, and flat fields. `undefined` is never stored; an absent field is absent. What a store takes is what
+ * `checkRow` takes: names of fields that begin with a small letter and go on in letters and digits, finite numbers,
+ * and sizes that every store can hold.
+ */
 export interface Row {
   partition: string;
   id: string;
   [field: string]: string | number | boolean;
 }
 
-/** Ids from `from` (inclusive) to `before` (exclusive), in ascending order of their characters. */
+/**
+ * Ids from `from` (inclusive) to `before` (exclusive), in ascending order of their characters. With "\u0000" after
+ * it, an id stands for the place right behind it.
+ */
 export interface Range {
   from?: string;
   before?: string;
@@ -23,38 +30,53 @@ export interface BlobStat {
 /**
  * Bytes by name and rows by key, durable before a promise resolves.
  *
- * Durable means on stable storage: file and directory synced, rows committed with a sync. Every operation is
- * all or nothing at any `kill -9` or power cut, and may be called by several processes at once. Names and keys
- * follow `checkName` and `checkKey`; anything else is refused with `invalid` before it is touched.
+ * Durable means on stable storage: file and directory synced, rows committed with a sync; on Azure, acknowledged by
+ * the service. Every operation is all or nothing at any `kill -9`, power cut or network fault, and may be called by
+ * several processes at once. Names and keys follow `checkName` and `checkKey`; anything else is refused with
+ * `invalid` before it is touched.
  *
- * Failures are NexusErrors: `unavailable` (cannot answer, full, denied; try again), `corrupt` (what is there is
- * not what was committed). Absence is only ever reported from a definite answer, never from a failure.
+ * Names whose second segment is `inbox` grow by `append`; all others are made by `create`, once and whole. The other
+ * way round is `invalid`.
+ *
+ * Failures are NexusErrors: `unavailable` (cannot answer, full, denied; try again), `forbidden` (the credentials do
+ * not allow it), `corrupt` (what is there is not what was committed). Absence is only ever reported from a definite
+ * answer, never from a failure. A write that failed with `unavailable` may have been done or not, and may be tried
+ * again: of a repeat that comes as `conflict`, `length` or the row there says whether it was.
  */
 export interface Store {
   /**
    * Random, made on first use, the same for every process until the data is deleted or replaced: a store that
-   * was copied or restored from a backup answers with another id where that can be told.
+   * was copied or restored from a backup answers with another id where that can be told. Cheap: called for each
+   * request.
    */
   id(): Promise<string>;
 
-  /** Stores a blob that does not exist. Of many racers exactly one wins; the others get `conflict`. */
+  /**
+   * Stores a blob that does not exist. Of many racers exactly one wins; the others get `conflict`. `too_large` above
+   * `maxBodyBytes`.
+   */
   create(name: string, body: Uint8Array): Promise<void>;
 
   /**
    * Adds bytes at the end of a blob, only if it is exactly `offset` long (absent counts as 0), and answers the
    * new length. Otherwise `conflict` whose `length` is the true one, so that a repeat of an append that had
    * arrived is recognised. An append of no bytes stores nothing and only checks the offset. A torn append is
-   * invisible to readers and healed by the next one.
+   * invisible to readers and healed by the next one. `too_large` above `maxBodyBytes`. `full`, with the true length,
+   * when this blob takes no further append (after 50,000 of them, on Azure): go on under another name.
    */
   append(name: string, offset: number, body: Uint8Array): Promise<number>;
 
-  /** The committed bytes from `from` up to, not including, `to`. `not_found` when absent. */
+  /**
+   * The committed bytes from `from` up to, not including, `to`, as the blob was when it was opened: what is appended
+   * meanwhile is not read. `not_found` when absent, `range` with the true length when `from` is beyond the end,
+   * `unavailable` when the blob is removed or replaced meanwhile.
+   */
   open(name: string, from?: number, to?: number): AsyncIterable<Uint8Array>;
 
   /** `undefined` when absent. */
   stat(name: string): Promise<BlobStat | undefined>;
 
-  /** Blobs whose name begins with `prefix`, in ascending order. */
+  /** Blobs whose name begins with `prefix`, which names a container and its "/", in ascending order. */
   list(prefix: string): AsyncIterable<BlobStat>;
 
   /** Removes a blob; absent is fine. */
@@ -69,7 +91,7 @@ export interface Store {
   /** One partition's rows, all pages of them. An absent table or partition has none. */
   rows(table: string, partition: string, range?: Range): AsyncIterable<Row>;
 
-  /** Removes rows of one partition; absent ids are fine. */
+  /** Removes rows of one partition; absent ids are fine. All or nothing for up to 100; of more, some may remain. */
   removeRows(table: string, partition: string, ids: readonly string[]): Promise<void>;
 
   close(): Promise<void>;
@@ -90,16 +112,56 @@ export async function rowOf(
 // Letters, digits and . _ - ~ : legal and distinct in a file name, a URL path segment and an Azure key.
 const segment = /^(?!\.)[A-Za-z0-9._~-]{1,200}(?<!\.)$/;
 
+/** The most bytes of one `create` or `append`: 64 × 1024². */
+export const maxBodyBytes = 64 * 1024 * 1024;
+
+/** The most UTF-16 units of a row's text, and bytes of a row (2 for a unit of text or of a name, 8 for a number). */
+export const maxTextUnits = 32_000;
+export const maxRowBytes = 900_000;
+const maxFields = 200;
+
 /**
- * Blob names: two to eight segments joined by "/", the first of them the container (3 to 63 of a-z, 0-9 and -).
- * No segment begins or ends with a dot, so none can leave its directory.
+ * Blob names: two to eight segments joined by "/", at most 1000 characters, the first segment the container (3 to 40
+ * of a-z, 0-9 and -). No segment begins or ends with a dot, so none can leave its directory.
  */
 export function checkName(name: string): void {
   const segments = name.split('/');
-  if (segments.length < 2 || segments.length > 8 || !segments.every((part) => segment.test(part)))
+  const fits = segments.length >= 2 && segments.length <= 8 && name.length <= 1000;
+  if (!fits || !segments.every((part) => segment.test(part)))
     throw new NexusError('invalid', `${JSON.stringify(name)} is not a name a store can hold.`);
-  if (!/^[a-z0-9](-?[a-z0-9]){2,62}$/.test(segments[0] ?? ''))
-    throw new NexusError('invalid', `${JSON.stringify(segments[0])} is not a container's name.`);
+  checkContainer(segments[0] ?? '');
+}
+
+function checkContainer(container: string): void {
+  if (container.length > 40 || !/^[a-z0-9](-?[a-z0-9]){2,}$/.test(container))
+    throw new NexusError('invalid', `${JSON.stringify(container)} is not a container's name.`);
+}
+
+/** Refuses a prefix that does not begin with a whole container's name. */
+export function checkPrefix(prefix: string): void {
+  if (!prefix.includes('/'))
+    throw new NexusError('invalid', `${JSON.stringify(prefix)} does not begin with a container and "/".`);
+  checkContainer(prefix.slice(0, prefix.indexOf('/')));
+}
+
+/** True for the blobs that `append` makes; the others are made by `create`. */
+export function grows(name: string): boolean {
+  return name.split('/')[1] === 'inbox';
+}
+
+/** What `create` and `append` refuse before they look at what is stored. */
+export function checkBody(name: string, body: Uint8Array, how: 'create' | 'append'): void {
+  checkName(name);
+  if (grows(name) !== (how === 'append'))
+    throw new NexusError(
+      'invalid',
+      `${name} cannot be stored by ${how}: what is in inbox/ grows, and only that.`,
+    );
+  if (body.length > maxBodyBytes)
+    throw new NexusError(
+      'too_large',
+      `${body.length} bytes at once are more than the ${maxBodyBytes} for ${name}.`,
+    );
 }
 
 /** Partitions and row ids: one segment. Tables: letters and digits. */
@@ -113,7 +175,41 @@ export function checkTable(table: string): void {
     throw new NexusError('invalid', `${JSON.stringify(table)} is not a table's name.`);
 }
 
+/** Refuses a row that not every store could hold: `invalid`, or `too_large` for its size. */
+export function checkRow(table: string, row: Row): void {
+  checkTable(table);
+  checkKey(row.partition);
+  checkKey(row.id);
+  const fields = fieldsOf(row);
+  let bytes = 4 + 2 * (row.partition.length + row.id.length);
+  for (const [field, value] of fields) {
+    const refuse = (code: 'invalid' | 'too_large', why: string): NexusError =>
+      new NexusError(code, `The field ${JSON.stringify(field)} of ${row.partition}/${row.id} ${why}.`);
+    if (!/^[a-z][A-Za-z0-9]{0,63}$/.test(field)) throw refuse('invalid', 'is not called as a field can be');
+    if (typeof value === 'number' ? !Number.isFinite(value) : !['string', 'boolean'].includes(typeof value))
+      throw refuse('invalid', 'is neither text, a finite number nor a boolean');
+    if (typeof value === 'string' && value.length > maxTextUnits)
+      throw refuse('too_large', `has ${value.length} characters; a field holds ${maxTextUnits}`);
+    bytes += 8 + 2 * field.length + (typeof value === 'string' ? 4 + 2 * value.length : 8);
+  }
+  if (bytes > maxRowBytes || fields.length > maxFields)
+    throw new NexusError(
+      'too_large',
+      `The row ${row.partition}/${row.id} of ${table} has ${bytes} bytes in ${fields.length} fields; a row holds ${maxRowBytes} in ${maxFields}.`,
+    );
+}
+
+/** The fields that a row states, without its key. */
+export function fieldsOf(row: Row): [field: string, value: string | number | boolean][] {
+  const { partition: _, id: __, ...fields } = row;
+  const stated: [string, string | number | boolean | undefined][] = Object.entries(fields);
+  return stated.flatMap(([field, value]) => (value === undefined ? [] : [[field, value]]));
+}
+
 const longestKey = 160;
+
+/** A text that is its own key: most are. */
+const plainKey = /^[A-Za-z0-9_-](?:[A-Za-z0-9._-]{0,158}[A-Za-z0-9_-])?$/;
 
 /**
  * What others name (models, delivery ids, topics), as a key: letters, digits, `.`, `_` and `-` stay, every other
@@ -122,6 +218,7 @@ const longestKey = 160;
  * `~` and a number, which is how histories of one session are told apart.
  */
 export function keyOf(text: string): string {
+  if (plainKey.test(text)) return text;
   if (text === '') return '~e';
   let key = '';
   for (const character of text) key += escapeCharacter(character);

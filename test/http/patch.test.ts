@@ -1,5 +1,6 @@
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { expect, test } from 'vitest';
+import { decode } from '../../src/http/body.ts';
 import { digestFieldOf } from '../../src/http/wire.ts';
 import { type Endpoint, openEndpoint } from './endpoint.ts';
 
@@ -126,6 +127,17 @@ test.each([
   const answer = await patch(endpoint, compress(Buffer.alloc(limit + 1)), { 'content-encoding': encoding });
   expect(answer.statusCode).toBe(413);
   expect(await stored(endpoint)).toBeUndefined();
+});
+
+test.each([
+  ['zstd', zstdCompressSync],
+  ['gzip', gzipSync],
+])('decoding %s stops at the limit, and not after it', async (encoding, compress) => {
+  const bomb = compress(Buffer.alloc(1024 * 1024));
+  await expect(decode(bomb, encoding, 1000, 'Too long.')).rejects.toMatchObject({
+    code: 'too_large',
+    cause: { code: 'ERR_BUFFER_TOO_LARGE' },
+  });
 });
 
 test.each([

@@ -68,7 +68,7 @@ export async function list(
 export async function drain(bytes: Bytes): Promise<Buffer> {
   const pieces: Uint8Array[] = [];
   try {
-    for await (const piece of bytes.pieces()) pieces.push(piece);
+    for await (const piece of bytes.pieces()) pieces.push(Buffer.from(piece));
     await bytes.unchanged();
   } finally {
     await bytes.close();

@@ -189,7 +189,7 @@ describe('the text of a session', () => {
     texts[17] = JSON.stringify('y'.repeat(5_000_000));
     const opened = await (await placeOf((db) => addEvents(db, texts))).open();
     const pieces: Uint8Array[] = [];
-    for await (const piece of opened.pieces()) pieces.push(piece);
+    for await (const piece of opened.pieces()) pieces.push(Buffer.from(piece));
     await opened.close();
     expect(Math.max(...pieces.map((piece) => piece.length))).toBeLessThanOrEqual(1024 * 1024);
     expect(sha256(Buffer.concat(pieces))).toBe(

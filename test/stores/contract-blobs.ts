@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { Store } from '../../src/stores/store.ts';
+import { maxBodyBytes, type Store } from '../../src/stores/store.ts';
 import type { OpenedStore } from './contract.ts';
 import { bytes, codeOf, collect, failure, read, text, winners } from './outcomes.ts';
 
@@ -46,9 +46,16 @@ export function describeBlobs(current: () => OpenedStore): void {
       expect(await codeOf(store.create(whole, bytes('late')))).toBe('conflict');
     });
 
-    test('refuses the name of a blob that was appended to', async () => {
+    test('refuses names that grow by append, there or not', async () => {
+      expect(await codeOf(store.create(log, bytes('b')))).toBe('invalid');
       await store.append(log, 0, bytes('a'));
-      expect(await codeOf(store.create(log, bytes('b')))).toBe('conflict');
+      expect(await codeOf(store.create(log, bytes('b')))).toBe('invalid');
+      expect(await text(store.open(log))).toBe('a');
+    });
+
+    test('refuses more bytes than a store takes at once', async () => {
+      expect(await codeOf(store.create(whole, new Uint8Array(maxBodyBytes + 1)))).toBe('too_large');
+      expect(await store.stat(whole)).toBeUndefined();
     });
   });
 
@@ -87,6 +94,33 @@ export function describeBlobs(current: () => OpenedStore): void {
       await store.append(log, 0, bytes('abc'));
       expect(await store.append(log, 3, bytes(''))).toBe(3);
       expect(await failure(store.append(log, 0, bytes('')))).toMatchObject({ code: 'conflict', length: 3 });
+    });
+
+    test('refuses names of blobs that are created whole', async () => {
+      expect(await codeOf(store.append(whole, 0, bytes('a')))).toBe('invalid');
+      await store.create(whole, bytes('abc'));
+      expect(await codeOf(store.append(whole, 3, bytes('d')))).toBe('invalid');
+      expect(await text(store.open(whole))).toBe('abc');
+    });
+
+    test('stores 10 MiB at once, and refuses more bytes than a store takes', async () => {
+      const chunk = Buffer.alloc(10 * 1024 * 1024, '0123456789abcde\n');
+      expect(await store.append(log, 0, chunk)).toBe(chunk.length);
+      expect((await read(store.open(log))).equals(chunk)).toBe(true);
+      expect(await codeOf(store.append(log, chunk.length, new Uint8Array(maxBodyBytes + 1)))).toBe(
+        'too_large',
+      );
+      expect(await store.stat(log)).toEqual({ name: log, length: chunk.length });
+    });
+
+    test('lets exactly one of many racers begin a blob', async () => {
+      const other = await opened.reopen();
+      const races = Array.from({ length: 12 }, (_, i) =>
+        (i % 2 ? store : other).append(log, 0, bytes(`r ${i}`)),
+      );
+      const won = await winners(races);
+      expect(won).toHaveLength(1);
+      expect(await text(store.open(log))).toBe(`r ${won[0]}`);
     });
 
     test('lets exactly one of many racers win a place', async () => {
@@ -154,6 +188,20 @@ export function describeBlobs(current: () => OpenedStore): void {
       expect(await codeOf(text(store.open(log)))).toBe('not_found');
     });
 
+    test('reads a blob of many pieces from any place', async () => {
+      const chunk = Buffer.from(Array.from({ length: 9_000_000 }, (_, i) => (i * 31 + (i >> 9)) % 256));
+      await store.append(log, 0, chunk);
+      expect((await read(store.open(log))).equals(chunk)).toBe(true);
+      const part = await read(store.open(log, 4_194_303, 8_388_610));
+      expect(part.equals(chunk.subarray(4_194_303, 8_388_610))).toBe(true);
+    });
+
+    test('refuses to begin before the first byte or between two', async () => {
+      await store.append(log, 0, bytes('0123456789'));
+      for (const from of [-1, 0.5])
+        expect(await failure(text(store.open(log, from)))).toMatchObject({ code: 'range', length: 10 });
+    });
+
     test('is not disturbed by bytes that arrive meanwhile', async () => {
       await store.append(log, 0, bytes('before'));
       const pieces: Uint8Array[] = [];
@@ -182,6 +230,11 @@ export function describeBlobs(current: () => OpenedStore): void {
       await store.append('sessions/inbox/main/acd.jsonl', 0, bytes('x'));
       expect(await collect(store.list('sessions/inbox/main/ab'))).toHaveLength(2);
       expect(await collect(store.list('sessions/'))).toHaveLength(3);
+    });
+
+    test('refuses a prefix that names no container', async () => {
+      for (const bad of ['', 'sessions', '/', 'Sess/', '../x'])
+        expect(await codeOf(collect(store.list(bad)))).toBe('invalid');
     });
 
     test('of a prefix that nothing has is empty', async () => {

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { type Row, type Store, rowOf } from '../../src/stores/store.ts';
+import { type Row, type Store, maxTextUnits, rowOf } from '../../src/stores/store.ts';
 import type { OpenedStore } from './contract.ts';
 import { codeOf, collect, ids, winners } from './outcomes.ts';
 
@@ -30,6 +30,71 @@ export function describeRows(current: () => OpenedStore): void {
       });
       await store.insert('Sessions', full);
       expect(await rowOf(store, 'Sessions', 'main', 'a')).toEqual(full);
+    });
+
+    test('keep every finite number', async () => {
+      const numbers = [0, -1, 2 ** 31, -(2 ** 53) + 1, 0.1 + 0.2, 1e21, 5e-324, Number.MAX_VALUE];
+      await store.insert('Sessions', row('a', Object.fromEntries(numbers.map((n, i) => [`n${i}`, n]))));
+      const stored = await rowOf(store, 'Sessions', 'main', 'a');
+      expect(numbers.map((_, i) => stored?.[`n${i}`])).toEqual(numbers);
+    });
+
+    test('keep every text, also what is no proper Unicode', async () => {
+      const texts = [
+        '\ud800',
+        'a\udfff\u0000b',
+        '\u0001\u007f\u0085\u2028\ufeff\uffff',
+        '\r\n\t',
+        "it's",
+        ' ',
+        '1',
+        'true',
+      ];
+      await store.put('Sessions', row('a', Object.fromEntries(texts.map((text, i) => [`t${i}`, text]))));
+      const stored = await rowOf(store, 'Sessions', 'main', 'a');
+      expect(texts.map((_, i) => stored?.[`t${i}`])).toEqual(texts);
+    });
+
+    test('keep fields whose names mean something elsewhere', async () => {
+      const names = [
+        'etag',
+        'timestamp',
+        'partitionKey',
+        'rowKey',
+        'type',
+        'value',
+        'metadata',
+        'constructor',
+      ];
+      const full = row('a', Object.fromEntries(names.map((name) => [name, `${name}!`])));
+      await store.insert('Sessions', full);
+      expect(await rowOf(store, 'Sessions', 'main', 'a')).toEqual(full);
+      await store.put('Sessions', full);
+      expect(await collect(store.rows('Sessions', 'main'))).toEqual([full]);
+    });
+
+    test('refuse fields that not every store could hold', async () => {
+      for (const name of ['', 'A', '_a', 'a_', 'a-b', 'a.b', '1a', 'ä', 'a'.repeat(65)]) {
+        expect(await codeOf(store.insert('Sessions', row('a', { [name]: 1 })))).toBe('invalid');
+        expect(await codeOf(store.put('Sessions', row('a', { [name]: 1 })))).toBe('invalid');
+      }
+      for (const number of [Number.NaN, Number.POSITIVE_INFINITY])
+        expect(await codeOf(store.put('Sessions', row('a', { number })))).toBe('invalid');
+      expect(await collect(store.rows('Sessions', 'main'))).toEqual([]);
+    });
+
+    test('hold the longest text and the largest row that are promised, and refuse more', async () => {
+      const longest = '\ud800'.padEnd(maxTextUnits, 'ü🦊');
+      await store.insert('Sessions', row('a', { text: longest, other: 'x'.repeat(maxTextUnits) }));
+      expect((await rowOf(store, 'Sessions', 'main', 'a'))?.['text']).toBe(longest);
+      expect(await codeOf(store.put('Sessions', row('a', { text: `${longest}x` })))).toBe('too_large');
+      const fields = (count: number) =>
+        Object.fromEntries(Array.from({ length: count }, (_, i) => [`f${i}`, 'y'.repeat(maxTextUnits)]));
+      await store.put('Sessions', row('b', fields(14)));
+      expect(await rowOf(store, 'Sessions', 'main', 'b')).toEqual(row('b', fields(14)));
+      expect(await codeOf(store.put('Sessions', row('b', fields(15))))).toBe('too_large');
+      const many = Object.fromEntries(Array.from({ length: 201 }, (_, i) => [`f${i}`, i]));
+      expect(await codeOf(store.insert('Sessions', row('c', many)))).toBe('too_large');
     });
 
     test('inserted twice conflict, and the first stays', async () => {
@@ -81,6 +146,10 @@ export function describeRows(current: () => OpenedStore): void {
       expect(await ids(store.rows('Sessions', 'main', { from: 'c' }))).toEqual(['c', 'd']);
       expect(await ids(store.rows('Sessions', 'main', { before: 'c' }))).toEqual(['a', 'b']);
       expect(await ids(store.rows('Sessions', 'main', { from: 'bb' }))).toEqual(['c', 'd']);
+      expect(await ids(store.rows('Sessions', 'main', { from: 'b\u0000', before: 'd\u0000' }))).toEqual([
+        'c',
+        'd',
+      ]);
       expect(await ids(store.rows('Sessions', 'main', { from: 'c', before: 'b' }))).toEqual([]);
     });
 

@@ -73,9 +73,9 @@ describe('an error of the disk', () => {
         try {
           await store.insert('Sessions', { partition: 'main', id: 'first' });
           let stored = 0;
-          const big = 'x'.repeat(100_000);
+          const big = 'x'.repeat(32_000);
           const fill = async (): Promise<void> => {
-            for (; stored < 100; stored++)
+            for (; stored < 400; stored++)
               await store.insert('Sessions', { partition: 'main', id: `r${stored}`, big });
           };
           expect(await codeOf(fill())).toBe('unavailable');
