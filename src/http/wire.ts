@@ -24,7 +24,7 @@ export const headers = {
 export const partialUpload = 'application/partial-upload';
 
 /** The longest `Nexus-About`, in bytes; with the other headers it stays below the 16 KiB that Node takes. */
-export const maxAboutBytes = 4096;
+export const maxAboutBytes = 8192;
 
 // Dates are only ever compared and shown: what Date.parse understands is good enough for a time from outside.
 const time = z
@@ -33,10 +33,10 @@ const time = z
   .refine((text) => !Number.isNaN(Date.parse(text)), 'not a time');
 
 const aboutFields = {
-  host: z.string().min(1).max(255).exactOptional(),
+  host: z.string().min(1).max(512).exactOptional(),
   era: z.enum(['file', 'sqlite']).exactOptional(),
   sessionKey: z.string().min(1).max(1024).exactOptional(),
-  trigger: z.string().min(1).max(64).exactOptional(),
+  trigger: z.string().min(1).max(512).exactOptional(),
   firstEventAt: time.exactOptional(),
   lastEventAt: time.exactOptional(),
   sessionId: z.string().min(1).max(1024).exactOptional(),

@@ -23,7 +23,11 @@ export async function watch(
   passed: (report: Report) => void,
 ): Promise<{ report: Report; unavailable: boolean }> {
   const state = await locate(around.env);
-  const directories = state.agents.flatMap((agent) => [agent.sessionsDir, agent.agentDir]);
+  const directories = state.agents.flatMap((agent) => [
+    agent.sessionsDir,
+    ...agent.otherSessionsDirs,
+    ...agent.databases.map((database) => path.dirname(database)),
+  ]);
   const changes = await changesIn([...directories, path.join(state.stateDir, 'agents')], around.warn);
   const startedAt = around.now().toISOString();
   let sum: Report | undefined;

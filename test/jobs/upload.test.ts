@@ -295,3 +295,11 @@ describe('what is moved', () => {
     await store.close();
   }
 });
+
+test('a session key too long for any header does not keep a transcript from the archive', async () => {
+  const key = `agent:main:${'é'.repeat(600)}`;
+  await writeFile(path.join(host.sessions(), 'sessions.json'), JSON.stringify({ [key]: { sessionId: ids.a } }));
+  await host.write(`${ids.a}.jsonl`, transcript(ids.a, 1));
+  expect(await host.upload()).toMatchObject({ ok: true, done: 1 });
+  expect((await host.cards())[0]).not.toHaveProperty('sessionKey');
+});
