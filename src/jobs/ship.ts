@@ -273,15 +273,16 @@ export async function storedPrefix(
   return hash.digest('hex');
 }
 
+/** A fact longer than this is left out: no endpoint takes it, and bytes must not wait for their description. */
+const longestFact = 512;
+
 function aboutOf(to: Shipping, place: Place, times: Pick<About, 'firstEventAt' | 'lastEventAt'>): About {
-  const known = Object.entries(place.about).filter(([, value]) => value !== undefined);
-  return {
-    host: to.host,
-    era: place.era,
-    sessionId: place.sessionId,
-    ...times,
-    ...Object.fromEntries(known),
-  };
+  const facts: About = { host: to.host, era: place.era, sessionId: place.sessionId, ...times };
+  return Object.fromEntries(
+    Object.entries({ ...facts, ...place.about }).filter(
+      ([, fact]) => typeof fact === 'string' && fact !== '' && fact.length <= longestFact,
+    ),
+  );
 }
 
 /** A larger buffer with the same first bytes; doubled, so that few copies are made. */
