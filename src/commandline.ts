@@ -1,4 +1,4 @@
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import type { Settings } from './configfile.ts';
 import type { Context, Surroundings } from './context.ts';
 import { NexusError } from './errors.ts';
@@ -157,6 +157,7 @@ function declare(program: Command, found: (invocation: Invocation) => void): voi
   ).option('--json', 'print one JSON object');
   actConfigured(status, pick(), async (context) => (await import('./commands/status.ts')).status(context));
 
+  declareStore(program.command('store').description('what holds the data'));
   declareSessions(program.command('sessions').description('what the archive holds'));
   declareKeys(program.command('keys').description('who may call `nexus serve`'));
   declareConfig(program.command('config').description('read and change the configuration file'));
@@ -197,6 +198,38 @@ function declare(program: Command, found: (invocation: Invocation) => void): voi
         file: textIn(flags, 'output'),
       }),
     );
+  }
+
+  function declareStore(group: Command): void {
+    const check = command(
+      group,
+      'check',
+      'write, read, race and remove a probe in each container and table, and say what is missing',
+      'nexus store check',
+    ).option('--json', 'print one JSON object');
+    actConfigured(check, pick(), async (context) => (await import('./commands/store.ts')).check(context));
+
+    const copy = command(
+      group,
+      'copy',
+      'copy all that one store holds to another, compared by digest; run again to go on',
+      'nexus store copy --from local --to azure',
+    )
+      .addOption(
+        new Option('--from <store>', 'where it is').choices(['local', 'azure']).makeOptionMandatory(),
+      )
+      .addOption(
+        new Option('--to <store>', 'where it goes').choices(['local', 'azure']).makeOptionMandatory(),
+      )
+      .option('--verify', 'also read again what was compared by an earlier run')
+      .option('--concurrency <n>', 'how many blobs or rows at once', whole(1, 64))
+      .option('--json', 'print one JSON object');
+    actConfigured(copy, pick('concurrency'), async (context, flags) => {
+      const command = await import('./commands/store.ts');
+      const kind = (name: string) => (textIn(flags, name) === 'azure' ? 'azure' : 'local');
+      const verify = flags['verify'] === true;
+      return command.copy(context, { from: kind('from'), to: kind('to'), verify });
+    });
   }
 
   function declareKeys(group: Command): void {

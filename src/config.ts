@@ -114,11 +114,45 @@ export const configSchema = z.strictObject({
     .default([])
     .describe('Who may call `nexus serve`; written by `nexus keys add`, which keeps only hashes.'),
   store: z
-    .discriminatedUnion('kind', [z.strictObject({ kind: z.literal('local') })], {
-      error: 'must be {"kind": "local"}',
+    .strictObject({
+      kind: z
+        .enum(['local', 'azure'], { error: 'must be "local" or "azure"' })
+        .default('local')
+        .describe(
+          'What holds the data: `local` is files and SQLite in `dataDir`, `azure` an Azure storage account.',
+        ),
+      connectionString: text
+        .optional()
+        .meta({ secret: true })
+        .describe('Of the storage account, with its key or a shared access signature.'),
+      account: text
+        .regex(/^[a-z0-9]{3,24}$/, { error: 'must be 3 to 24 small letters and digits' })
+        .optional()
+        .describe(
+          'Name of the storage account, where there is no connection string: used as whoever this machine is to Azure (managed identity, workload identity, `az login`).',
+        ),
+      endpointSuffix: text
+        .regex(/^[a-z0-9.-]+$/, { error: 'must be a domain' })
+        .default('core.windows.net')
+        .describe("Where `account` lies; another in Azure's national clouds."),
+      prefix: z
+        .string({ error: 'must be text' })
+        .regex(/^([a-z][a-z0-9]{0,19})?$/, {
+          error: 'must be small letters and digits, at most 20, beginning with a letter',
+        })
+        .default('')
+        .describe('Before the names of containers and tables, so that two installations share an account.'),
+      timeoutMs: whole(100, 3_600_000)
+        .default(30_000)
+        .describe('The longest that one call to Azure may take with all its tries, in ms.'),
     })
-    .default({ kind: 'local' })
-    .describe('What holds the data: `local` is files and SQLite in `dataDir`.'),
+    .refine(
+      ({ kind, connectionString, account }) => kind === 'local' || Boolean(connectionString ?? account),
+      {
+        error: 'must have a connectionString or an account where its kind is azure',
+      },
+    )
+    .prefault({}),
 });
 
 export type Config = z.output<typeof configSchema>;
@@ -129,6 +163,9 @@ export const variables = {
   endpoint: 'NEXUS_ENDPOINT',
   apiKey: 'NEXUS_API_KEY',
   host: 'NEXUS_HOST_NAME',
+  'store.kind': 'NEXUS_STORE',
+  'store.connectionString': 'NEXUS_STORE_CONNECTION_STRING',
+  'store.account': 'NEXUS_STORE_ACCOUNT',
 } as const;
 
 interface Layer {
@@ -268,7 +305,7 @@ function knownKeys(path: string[]): string[] {
 
 function originOf(path: string[], layers: Layer[]): string {
   const layer = layers.find(({ values }) => valueAt(values, path) !== undefined) ?? layers.at(-1);
-  return layer === undefined ? 'by default' : layer.origin(path[0] ?? '');
+  return layer === undefined ? 'by default' : layer.origin(path.join('.'));
 }
 
 /** What lies at a path of keys, own properties only. */
@@ -288,10 +325,12 @@ function variableOf(field: string): string {
 }
 
 function fromEnvironment(env: Environment): Settings {
-  const values: Settings = {};
+  let values: Settings = {};
   for (const [field, name] of Object.entries(variables)) {
     const value = env[name];
-    if (value !== undefined && value !== '') values[field] = value;
+    if (value === undefined || value === '') continue;
+    const [outer = field, inner] = field.split('.');
+    values = overlay(values, { [outer]: inner === undefined ? value : { [inner]: value } });
   }
   // A shell's user means a relative path from where they stand; a file's author cannot.
   const { dataDir } = values;

@@ -141,7 +141,8 @@ function unwritable(path: string, error: unknown): NexusError {
 }
 
 function holdsSecret(settings: Settings): boolean {
-  return settings['apiKey'] !== undefined;
+  const { apiKey, store } = settings;
+  return apiKey !== undefined || (isSettings(store) && store['connectionString'] !== undefined);
 }
 
 function parseJson(path: string, content: string): Settings {

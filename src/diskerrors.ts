@@ -41,6 +41,29 @@ export function errnoOf(error: unknown): string | undefined {
   return 'errno' in error ? error.code : undefined;
 }
 
+/** Refuses a directory of another user, who could not use what this one would write there. */
+export function checkOwner(directory: string, uid: number): void {
+  const own = process.geteuid?.();
+  if (own === undefined || uid === own) return;
+  throw new NexusError(
+    'forbidden',
+    `${directory} belongs to the user with uid ${uid}, and nexus runs with uid ${own}.`,
+    { hint: 'Run nexus as that user, or set `endpoint` to the nexus serve that works on it.' },
+  );
+}
+
+/** As `diskError`, for a directory's first use: one that is closed to this user is `forbidden`, no outage. */
+export function openingError(error: unknown, directory: string): unknown {
+  const errno = errnoOf(error);
+  if (!(error instanceof Error) || (errno !== 'EACCES' && errno !== 'EPERM'))
+    return diskError(error, directory);
+  return new NexusError(
+    'forbidden',
+    `${directory} is closed to uid ${process.geteuid?.() ?? 'unknown'} (${error.message}).`,
+    { hint: 'Run nexus as the user who owns it, or set another data directory.', cause: error },
+  );
+}
+
 /**
  * What the disk or SQLite said, as a NexusError that names `path`: `corrupt` when the bytes are not a database,
  * `unavailable` for everything a later try or a person may cure. A NexusError, or a bug, comes back unchanged.

@@ -21,6 +21,8 @@ export interface ErrorFacts {
   hint?: string;
   /** The true length in bytes, with `conflict` on an append, with `range` and with `full`. */
   length?: number;
+  /** With `conflict`: the call was tried before, and that try may be what is in the way. */
+  repeated?: boolean;
   /** Seconds to wait, with `unavailable` and `busy`. */
   retryAfter?: number;
   cause?: unknown;
@@ -32,6 +34,7 @@ export class NexusError extends Error {
   readonly code: ErrorCode;
   readonly hint: string | undefined;
   readonly length: number | undefined;
+  readonly repeated: boolean;
   readonly retryAfter: number | undefined;
 
   constructor(code: ErrorCode, message: string, facts: ErrorFacts = {}) {
@@ -39,6 +42,7 @@ export class NexusError extends Error {
     this.code = code;
     this.hint = facts.hint;
     this.length = facts.length;
+    this.repeated = facts.repeated === true;
     this.retryAfter = facts.retryAfter;
   }
 }

@@ -22,7 +22,7 @@ const runningDigests = 64;
 /**
  * The archive over a store, in this process. Order of durable steps for an append: the agent's name (harmless
  * without transcripts, and what a listing begins from), then the blob, then the card; a crash between the last
- * two leaves a card that is missing or behind, which is repaired from the blob before anything is answered from it.
+ * two leaves a card that is missing or behind, which is set right from the blob whenever it is answered.
  * The blob is the truth for the length, the card for the rest.
  */
 export function openSessions(store: Store, now: () => Date = () => new Date()): Nexus {
@@ -55,8 +55,9 @@ export function openSessions(store: Store, now: () => Date = () => new Date()): 
   }
 
   /**
-   * The card as it is now, repaired from the blob where they disagree. Both are looked at again before a repair:
-   * what was read in a listing may be older than an append that is going on.
+   * The card as it is now. Where card and blob disagree (a crash between the two, or an append that is under way) the
+   * blob says how long it is. Only answered so, never written: what a reader wrote could undo the card of an append
+   * that was acknowledged meanwhile.
    */
   async function settledCard(
     agent: string,
@@ -66,23 +67,19 @@ export function openSessions(store: Store, now: () => Date = () => new Date()): 
   ): Promise<Card | undefined> {
     if (row === undefined && length === undefined) return undefined;
     if (row !== undefined && cardOf(row).length === (length ?? 0)) return cardOf(row);
-    const stored = (await store.stat(blobName(agent, transcript)))?.length ?? 0;
+    // What was read in a listing may be older than an append since: look again, the card before its blob.
     const latest = await rowOf(store, 'Sessions', agent, transcript);
+    const stored = (await store.stat(blobName(agent, transcript)))?.length ?? 0;
     const card = latest === undefined ? newCard(agent, transcript, now().toISOString()) : cardOf(latest);
     if (latest !== undefined && card.length === stored) return card;
-    // Bytes that arrived without their card, or a blob that somebody took away: the card says what is there.
-    const repaired: Card = { ...withoutDigest(card), length: stored, complete: card.complete && stored > 0 };
-    await rememberAgent(agent);
-    if (latest !== undefined) await store.put('Sessions', rowOfCard(repaired));
-    else
-      try {
-        await store.insert('Sessions', rowOfCard(repaired));
-      } catch (error) {
-        if (!failedWith(error, 'conflict')) throw error;
-        const row = await rowOf(store, 'Sessions', agent, transcript);
-        if (row !== undefined) return cardOf(row);
-      }
-    return repaired;
+    const time = now().toISOString();
+    return {
+      ...withoutDigest(card),
+      length: stored,
+      // Whether what is there beyond the card completes it is not known.
+      complete: false,
+      updatedAt: time,
+    };
   }
 
   /** An agent's cards after `past`, those that a crash left without a row in their place among the others. */
@@ -139,14 +136,8 @@ export function openSessions(store: Store, now: () => Date = () => new Date()): 
       throw new NexusError(
         'corrupt',
         `The stored bytes of ${agent}/${transcript} are not the ones that were stored: their SHA-256 has changed.`,
-        { hint: 'Restore the file from a backup, or remove it and run `nexus backfill --verify`.' },
+        { hint: 'Restore that file from a backup of the archive.' },
       );
-    if (card.digest === undefined) {
-      // Hashing takes long enough for an append to arrive: its card is not to be undone.
-      const latest = await rowOf(store, 'Sessions', agent, transcript);
-      if (latest !== undefined && cardOf(latest).length === card.length)
-        await store.put('Sessions', rowOfCard({ ...cardOf(latest), digest }));
-    }
     return { ...card, digest };
   }
 

@@ -58,7 +58,7 @@ describe('merging', () => {
       retry: { tries: 6, baseMs: 500, maxMs: 30_000 },
       serve: { host: '127.0.0.1', port: 7788 },
       keys: [],
-      store: { kind: 'local' },
+      store: { kind: 'local', prefix: '', timeoutMs: 30_000 },
     });
     expect(await readdir(home)).toEqual([]);
   });
@@ -289,8 +289,18 @@ describe('writing', () => {
 test('every setting is documented', () => {
   const all = listSettings();
   expect(all.map(({ name }) => name)).toEqual(
-    expect.arrayContaining(['dataDir', 'apiKey', 'openclaw.stateDir', 'retry.maxMs', 'serve.port', 'store']),
+    expect.arrayContaining([
+      'dataDir',
+      'apiKey',
+      'openclaw.stateDir',
+      'retry.maxMs',
+      'serve.port',
+      'store.kind',
+    ]),
   );
   expect(all.filter(({ description }) => !description.endsWith('.'))).toEqual([]);
-  expect(all.filter(({ secret }) => secret).map(({ name }) => name)).toEqual(['apiKey']);
+  expect(all.filter(({ secret }) => secret).map(({ name }) => name)).toEqual([
+    'apiKey',
+    'store.connectionString',
+  ]);
 });

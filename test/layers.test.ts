@@ -56,7 +56,7 @@ const layers: [name: string, files: RegExp][] = [
   ['how things are opened', /^open\.ts$/],
   ['http and openclaw', /^(http|openclaw)\//],
   ['the terminal', /^output\.ts$/],
-  ['nouns', /^(sessions|keys|config|report)\.ts$/],
+  ['nouns', /^(sessions|keys|config|report|storecheck|storecopy|storecontents)\.ts$/],
   ['stores', /^stores\/(?!store\.ts)/],
   [
     'words and rules',
@@ -141,6 +141,7 @@ describe('each effect has one home', () => {
     ['chokidar', /^chokidar$/, /^jobs\/watch\.ts$/],
     ['JSON5', /^json5$/, /^openclaw\//],
     ['SQLite', /^node:sqlite$/, /^(stores|openclaw)\/|^jobs\/ledger\.ts$|^(processlock|diskerrors)\.ts$/],
+    ['the Azure SDK', /^@azure\//, /^stores\/azure/],
     ['child processes', /^node:(child_process|cluster|worker_threads)$/, /^$/],
     ['the network', /^node:(https?|net|tls|http2|dgram|dns.*)$/, /^http\//],
   ];
@@ -177,6 +178,17 @@ test('heavy packages are loaded only by what needs them', () => {
   const found = imports.filter(({ to, lazy, type }) => /^(conf|ora|chokidar)$/.test(to) && !type && !lazy);
   const eager = found.filter(({ from }) => from !== 'jobs/watch.ts');
   expect(pairs(eager)).toEqual([]);
+});
+
+test('the Azure store is loaded by what opens it alone, when it is opened', () => {
+  const found = imports.filter(
+    ({ from, to, lazy, type }) =>
+      to.startsWith('stores/azure') &&
+      !type &&
+      !from.startsWith('stores/azure') &&
+      (!lazy || from !== 'open.ts'),
+  );
+  expect(pairs(found)).toEqual([]);
 });
 
 test('nothing imports in a circle, types apart', () => {

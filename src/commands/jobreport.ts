@@ -85,7 +85,9 @@ export function showReport(output: Output, report: Report, archive: string): voi
     );
   for (const [reason, count] of reasonsOf(report)) output.result(`skipped ${count}: ${reason}`);
   const unwell = [...report.failed, ...report.oversized, ...(report.busy ?? [])];
-  for (const { item, reason } of unwell.slice(0, mostNamed)) output.error(`${item}: ${reason}`);
+  // Many a reason begins with the path itself.
+  for (const { item, reason } of unwell.slice(0, mostNamed))
+    output.error(reason.startsWith(item) ? reason : `${item}: ${reason}`);
   if (unwell.length > mostNamed)
     output.error(`and ${unwell.length - mostNamed} more; --json names them all.`);
   output.result(summary(report, archive));

@@ -27,7 +27,7 @@ export async function add({ configPath, env, output }: Surroundings, options: Ad
     checkSettings(settings, env);
     const keys = keysIn(settings['keys']);
     if (keys.some((one) => one.name === name))
-      throw new NexusError('conflict', `There is a key called ${name} already.`, {
+      throw new NexusError('usage', `There is a key called ${name} already.`, {
         hint: `Remove it with \`nexus keys remove ${name}\`, or take another name.`,
       });
     return { ...settings, keys: [...keys, entry] };
@@ -67,7 +67,7 @@ export async function remove(
         name,
         keys.map((one) => one.name),
       );
-      throw new NexusError('not_found', `There is no key called ${JSON.stringify(name)}.`, {
+      throw new NexusError('usage', `There is no key called ${JSON.stringify(name)}.`, {
         hint: near === undefined ? 'See `nexus keys list`.' : `Did you mean ${near}?`,
       });
     }

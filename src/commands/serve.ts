@@ -5,14 +5,13 @@ import { describe, NexusError } from '../errors.ts';
 import type { Key } from '../keys.ts';
 import { serve as listen } from '../http/listen.ts';
 import { shortLines } from '../http/log.ts';
-import { storeDirectory } from '../open.ts';
+import { openStore, storePlace } from '../open.ts';
 import { openSessions } from '../sessions.ts';
-import { openLocalStore } from '../stores/local.ts';
 
-/** Serves the embedded store until it is told to stop; then what runs is finished. */
+/** Serves the store of the configuration until it is told to stop; then what runs is finished. */
 export async function serve(context: Context): Promise<void> {
   const { config, output, signal, version } = context;
-  const sessions = openSessions(await openLocalStore(storeDirectory(config)));
+  const sessions = openSessions(await openStore(config));
   try {
     const lines = { write: (line: string) => output.result(line.trimEnd()) };
     const serving = await listen({
@@ -23,7 +22,7 @@ export async function serve(context: Context): Promise<void> {
       keys: followKeys(context),
       log: output.terminal ? shortLines(lines) : lines,
     });
-    output.info(`Listening on ${serving.url}, storing in ${storeDirectory(config)}.`);
+    output.info(`Listening on ${serving.url}, storing in ${storePlace(config)}.`);
     await serving.closed;
   } finally {
     await sessions.close();

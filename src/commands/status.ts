@@ -6,7 +6,7 @@ import { formatAge, formatBytes, formatItems } from '../format.ts';
 import { ledgerFile } from '../jobs/job.ts';
 import { type Ledger, openLedger, type Run } from '../jobs/ledger.ts';
 import { type Standing, standingOf } from '../jobs/standing.ts';
-import { archivePlace, openNexus, storeDirectory } from '../open.ts';
+import { archivePlace, isFresh, openNexus } from '../open.ts';
 import { locate, type State } from '../openclaw/locate.ts';
 
 /** Something that is not as it should be, and what to do about it. */
@@ -16,7 +16,7 @@ interface Problem {
 }
 
 interface NexusStanding {
-  kind: 'embedded' | 'endpoint';
+  kind: 'embedded' | 'azure' | 'endpoint';
   where: string;
   reachable: boolean;
   store?: string;
@@ -38,7 +38,7 @@ export interface Status {
   problems: Problem[];
 }
 
-/** Due transcripts older than this mean that uploads do not run or do not get through. */
+/** Unshipped events older than this mean that uploads do not run or do not get through. */
 const lagMs = 3_600_000;
 
 /** OpenClaw's deletion of something unshipped is announced this long before. */
@@ -51,15 +51,17 @@ export async function status(context: Context): Promise<number> {
   const { config, output } = context;
   const now = context.now().getTime();
   const problems: Problem[] = [];
-  const nexus = await reach(context, problems);
+  const { nexus, failure } = await reach(context, problems);
   const ledger = existsSync(ledgerFile(config)) ? openLedger(ledgerFile(config), output.warn) : undefined;
   try {
     const state = await openclawState(context, problems);
+    // Out of reach it is taken for the one that was shipped to last.
+    const store = nexus.store ?? ledger?.latestStore() ?? '';
     const agents: Standing[] = [];
     if (state !== undefined)
       for (const agent of state.agents) {
         if (config.agents[agent.id]?.skip === true) continue;
-        agents.push(await standingOf(state, agent, config, ledger, nexus.store ?? '', now));
+        agents.push(await standingOf(state, agent, config, ledger, store, now));
       }
     const jobs = lastRuns(ledger);
     problems.push(...agents.flatMap((agent) => problemsOf(agent, now)), ...problemsOfJobs(jobs, agents));
@@ -79,7 +81,7 @@ export async function status(context: Context): Promise<number> {
     };
     if (output.json) output.result(standing);
     else show(context, standing, now);
-    if (!nexus.reachable) return exitStatus(new NexusError('unavailable', ''));
+    if (failure !== undefined) return exitStatus(failure);
     return standing.ok ? exit.done : exit.someFailed;
   } finally {
     ledger?.close();
@@ -87,31 +89,41 @@ export async function status(context: Context): Promise<number> {
 }
 
 /** Asks Nexus for its store's id; an embedded store that is not there yet is not made for that. */
-async function reach(context: Context, problems: Problem[]): Promise<NexusStanding> {
+async function reach(
+  context: Context,
+  problems: Problem[],
+): Promise<{ nexus: NexusStanding; failure: NexusError | undefined }> {
   const { config, signal, version } = context;
-  const kind = config.endpoint === undefined ? 'embedded' : 'endpoint';
+  const own = config.store.kind === 'local' ? 'embedded' : config.store.kind;
+  const kind = config.endpoint === undefined ? own : 'endpoint';
   const where = archivePlace(config);
-  if (kind === 'embedded' && !existsSync(storeDirectory(config))) return { kind, where, reachable: true };
   try {
+    if (isFresh(config)) return { nexus: { kind, where, reachable: true }, failure: undefined };
     const nexus = await openNexus(impatient(config), signal, version);
     try {
-      return { kind, where, reachable: true, store: await nexus.storeId() };
+      const store = await nexus.storeId();
+      return { nexus: { kind, where, reachable: true, store }, failure: undefined };
     } finally {
       await nexus.close();
     }
   } catch (error) {
     if (!(error instanceof NexusError)) throw error;
     problems.push({
-      problem: `Nexus at ${where} does not answer: ${error.message}`,
+      problem: `Nexus at ${where} ${failedWith(error, 'unauthorized', 'forbidden') ? 'refuses' : 'does not answer'}: ${error.message}`,
       next: error.hint ?? 'Check that it runs and that this host reaches it, then run `nexus status` again.',
     });
-    return { kind, where, reachable: false, error: describe(error) };
+    return { nexus: { kind, where, reachable: false, error: describe(error) }, failure: error };
   }
 }
 
-/** Whoever asks for the status waits for the answer: two tries, not minutes of them. */
+/** Whoever asks for the status waits for the answer: two tries or ten seconds, not minutes of them. */
 function impatient(config: Config): Config {
-  return { ...config, retry: { ...config.retry, tries: Math.min(2, config.retry.tries) } };
+  const timeoutMs = Math.min(10_000, config.store.timeoutMs);
+  return {
+    ...config,
+    retry: { ...config.retry, tries: Math.min(2, config.retry.tries) },
+    store: { ...config.store, timeoutMs },
+  };
 }
 
 async function openclawState(context: Context, problems: Problem[]): Promise<State | undefined> {
@@ -141,24 +153,30 @@ function lastRuns(ledger: Ledger | undefined): Status['jobs'] {
 function problemsOf(standing: Standing, now: number): Problem[] {
   const { agent, oversized, unreadable } = standing;
   const problems = unreadable.map(({ path, reason, command }) => ({
-    problem: `${agent}: ${path} cannot be read: ${reason}`,
+    problem: reason.includes(path) ? `${agent}: ${reason}` : `${agent}: ${path}: ${reason}`,
     next: `Look with \`${command}\`.`,
   }));
   if (oversized.length > 0)
     problems.push({
-      problem: `${agent}: ${formatItems(oversized.length, 'transcript')} larger than maxTranscriptBytes: ${oversized.slice(0, 3).join(', ')}`,
+      problem: `${agent}: ${formatItems(oversized.length, 'transcript')} larger than maxTranscriptBytes: ${oversized.slice(0, 3).join(', ')}.`,
       next: 'Raise it with `nexus config set maxTranscriptBytes BYTES`, 0 for no limit.',
     });
-  const due = Object.values(standing.eras).reduce((sum, era) => sum + era.due, 0);
-  const oldest = standing.oldestUnshippedAt === undefined ? now : Date.parse(standing.oldestUnshippedAt);
-  if (due > 0 && now - oldest >= lagMs)
+  for (const { item, reason } of standing.refused)
     problems.push({
-      problem: `${agent}: ${formatItems(due, 'transcript')} not shipped, the oldest from ${formatAge(oldest, now)}`,
+      problem: `${agent}: ${item} is not shipped: ${reason}.`,
+      next: 'Move it away, or put the transcript itself in its place.',
+    });
+  const waiting = Object.values(standing.eras).reduce((sum, era) => sum + era.unshipped, 0);
+  const oldest = standing.oldestUnshippedAt === undefined ? now : Date.parse(standing.oldestUnshippedAt);
+  if (waiting > 0 && now - oldest >= lagMs)
+    problems.push({
+      problem: `${agent}: ${formatItems(waiting, 'transcript')} not shipped, the oldest event from ${formatAge(oldest, now)}.`,
       next: 'Run `nexus upload`, or `nexus backfill` when it never ran.',
     });
-  if (standing.prunedAt !== undefined && Date.parse(standing.prunedAt) - now <= pruneSoonMs)
+  const pruned = standing.prunedAt === undefined ? undefined : Date.parse(standing.prunedAt);
+  if (pruned !== undefined && pruned - now <= pruneSoonMs)
     problems.push({
-      problem: `${agent}: OpenClaw may delete ${standing.prunedFirst}, not shipped, ${formatAge(Date.parse(standing.prunedAt), now)}`,
+      problem: `${agent}: ${standing.prunedFirst} is not shipped, and OpenClaw ${pruned <= now ? 'may delete it any time' : `may delete it ${formatAge(pruned, now)}`}.`,
       next: 'Run `nexus backfill` now.',
     });
   return problems;

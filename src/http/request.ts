@@ -58,7 +58,7 @@ export function openRequester(options: RequesterOptions): Requester {
   const { endpoint, key, agent, retries, signal, random, now } = options;
   let store: string | undefined;
 
-  async function once(request: Ask): Promise<Answer | TryAgain> {
+  async function once(request: Ask, repeated: boolean): Promise<Answer | TryAgain> {
     const timed = timeLimit(request.timeoutMs ?? options.timeoutMs, signal);
     let response: Response;
     try {
@@ -94,7 +94,7 @@ export function openRequester(options: RequesterOptions): Requester {
     }
     const text = request.method === 'HEAD' ? '' : await shortText(answer);
     answer.done();
-    return failureOf(response, text);
+    return failureOf(response, text, repeated);
   }
 
   /** The same store as at first; an answer that names none is not from Nexus. */
@@ -113,7 +113,7 @@ export function openRequester(options: RequesterOptions): Requester {
   }
 
   /** Throws what trying again cannot change. */
-  function failureOf(response: Response, text: string): TryAgain {
+  function failureOf(response: Response, text: string, repeated: boolean): TryAgain {
     const { status } = response;
     const code = response.headers.get(headers.error);
     const sentence = sentenceIn(text);
@@ -144,9 +144,9 @@ export function openRequester(options: RequesterOptions): Requester {
     if (code !== null && (status === 404 || status === 409 || status === 416)) checkStore(response);
     const length = lengthIn(response);
     throw new NexusError(
-      codes[status] ?? 'invalid',
-      sentence ?? `The endpoint ${endpoint.base} answers HTTP ${status}.`,
-      length === undefined ? {} : { length },
+      code === 'full' ? code : (codes[status] ?? 'invalid'),
+      sentence ?? `The endpoint ${endpoint.base} ${unsaid[status] ?? `answers HTTP ${status}`}.`,
+      { repeated, ...(length === undefined ? {} : { length }) },
     );
   }
 
@@ -158,7 +158,7 @@ export function openRequester(options: RequesterOptions): Requester {
       for (let n = 0; n < retries.tries; n++) {
         signal?.throwIfAborted();
         if (last !== undefined) await pause(pauseAfter(n - 1, retries, last.afterMs, random), signal);
-        const result = await once(request);
+        const result = await once(request, last !== undefined);
         if ('headers' in result) return result;
         last = result;
       }
@@ -180,6 +180,12 @@ const codes: Record<number, ErrorCode> = {
   413: 'too_large',
   415: 'unsupported',
   416: 'range',
+};
+
+/** What a refusal means that came without a sentence, as the answer to HEAD does. */
+const unsaid: Record<number, string> = {
+  401: 'does not know this key (HTTP 401)',
+  403: 'refuses this key, which lacks the scope or the agent (HTTP 403)',
 };
 
 /** The true length that a conflict or a wrong range tells. */

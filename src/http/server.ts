@@ -16,6 +16,7 @@ import { answerError, errorOf, unknownRoute } from './failures.ts';
 import { healthRoutes } from './health.ts';
 import type { Log } from './log.ts';
 import { markRoutes } from './marks.ts';
+import { ownStore } from './ownstore.ts';
 import { sessionRoutes } from './sessions.ts';
 import { transcriptRoutes } from './transcripts.ts';
 import { headers } from './wire.ts';
@@ -60,7 +61,8 @@ export interface ServerOptions {
 
 /** The endpoint without its listener: routes, authentication, errors and the request log. */
 export function createServer(options: ServerOptions): FastifyInstance {
-  const { sessions, keys, version, now = () => new Date() } = options;
+  const { keys, version, now = () => new Date() } = options;
+  const sessions = ownStore(options.sessions);
   const limits: Limits = { ...defaultLimits, ...options.limits };
   const expecting = new WeakMap<IncomingMessage, ServerResponse>();
 

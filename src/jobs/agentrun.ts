@@ -1,65 +1,96 @@
 import { describe, failedWith, NexusError } from '../errors.ts';
-import type { Nexus } from '../nexus.ts';
-import { fileIdentity, listedByBackfillOnly, moveToArchive } from '../openclaw/archive.ts';
-import { copyKinds, type Listing, type Place } from '../openclaw/source.ts';
-import { type Audit, type FailedItem, skip } from '../report.ts';
-import type { KnownKey, Ledger, Shipped } from './ledger.ts';
-import { openTrust, type Trust } from './marks.ts';
-import { measure, ship, type Shipping, storedPrefix, type Target } from './ship.ts';
+import { listedByBackfillOnly } from '../openclaw/archive.ts';
+import type { Listing, Place } from '../openclaw/source.ts';
+import { type FailedItem, skip } from '../report.ts';
+import type { KnownKey, Shipped } from './ledger.ts';
+import { moveStored } from './moving.ts';
+import type { Outages } from './outages.ts';
+import { measure, ship, type Shipping, storedDigest, type Target } from './ship.ts';
+import {
+  dueToMove,
+  hasExactSize,
+  isWaiting,
+  isShipped,
+  onlyHeader,
+  type Preview,
+  type RunOptions,
+  sortOut,
+  tooLarge,
+} from './sortout.ts';
+import { openTrust, type Trust } from './trust.ts';
 
-/** How one run treats what it finds. Times in ms. */
-export interface RunOptions {
-  /** Ship checkpoints, backups and damaged copies too. */
-  all: boolean;
-  /** Only places that last changed in [since, until), ms since 1970. */
-  since: number | undefined;
-  until: number | undefined;
-  /** Active transcripts wait until they have been quiet this long; `undefined` ships them as they are. */
-  quietMs: number | undefined;
-  /** Read everything again, here and in the archive. */
-  verify: boolean;
-  /** The listing holds everything there is, so a place that is not in it is gone. */
-  everything: boolean;
-  afterUpload: 'archive' | 'keep';
-  archiveAfterMs: number;
-  /** 0: no limit. */
-  maxTranscriptBytes: number;
-  concurrency: number;
-  chunkBytes: number;
-}
+export type { RunOptions };
 
 /** One agent's part of a run. */
 export interface AgentRun extends Preview {
-  nexus: Nexus;
+  nexus: Outages['nexus'];
+  outages: Outages;
   host: string;
   signal: AbortSignal;
   fail(item: FailedItem): void;
   warn(message: string): void;
   /** Bytes of a place were stored. */
   storedBytes(bytes: number): void;
-  /** Tells how often in a row Nexus could not be reached, over all agents. */
-  outages: { inARow: number };
+  /** The place as OpenClaw has it now, or at most seconds ago; `undefined` when it is gone. */
+  look(place: string): Promise<Place | undefined>;
+  listEverything(): Promise<Listing>;
+  /** Directories of which a move was refused: not asked again in this run. */
+  closedDirectories: Set<string>;
 }
 
-/** What it takes to say what a run would do. */
-export interface Preview {
-  ledger: Ledger;
-  /** The store's id. */
-  store: string;
-  /** The agent's id in Nexus. */
-  agent: string;
-  listing: Listing;
-  options: RunOptions;
-  now: number;
-  audit: Audit;
-  /** Progress: a place is dealt with. */
-  settledPlace(place: Place): void;
-  /** A place is larger than the operator allows. */
-  oversized(item: FailedItem): void;
+/** Counts in the audit what a run would do; reads the ledger and nothing else. */
+export function previewAgent(preview: Preview): void {
+  const shipped = preview.ledger.shipped(preview.store, preview.agent);
+  for (const place of sortOut(preview, shipped, () => false)) {
+    const row = shipped.get(place.place);
+    if (row !== undefined && isShipped(place, row)) preview.audit.already++;
+    else {
+      preview.audit.stored++;
+      preview.audit.bytes += Math.max(0, place.size - (row?.length ?? 0));
+    }
+    preview.settledPlace(place);
+  }
 }
 
-/** After this many items in a row that found Nexus unavailable the rest are not tried: each costs all its retries. */
-const outagesToGiveUp = 3;
+/**
+ * Ships what one agent's listing holds, each place counted in the audit exactly once: stored, already stored,
+ * skipped with the reason, or failed with the reason. Places of one name go one after another, the oldest first,
+ * so that what becomes `X` and what `X~2` does not depend on chance; different names go several at once.
+ */
+export async function runAgent(given: AgentRun): Promise<void> {
+  const trust = await openTrust(given.nexus, given.ledger, given.store, given.agent, given.host);
+  const run = trust.anew ? await withEverything(given) : given;
+  const shipped = run.ledger.shipped(run.store, run.agent);
+  const work = new Map<string, Place[]>();
+  for (const place of sortOut(run, shipped, trust.isUnsure)) {
+    const group = work.get(place.transcript);
+    if (group) group.push(place);
+    else work.set(place.transcript, [place]);
+  }
+  const keys = rememberKeys(run);
+  const sure = work.size === 0 ? [] : [...shipped.values()].filter((row) => !trust.isUnsure(row));
+  const siblings = longestByName(sure);
+  await inParallel([...work.values()], run.options.concurrency, async (group) => {
+    group.sort((a, b) => kindOrder[a.kind] - kindOrder[b.kind] || a.changedAt - b.changedAt);
+    for (const place of group) {
+      if (run.signal.aborted) return;
+      await dealWith(run, trust, withKnownKey(place, keys), {
+        row: shipped.get(place.place),
+        sibling: siblings.get(place.transcript),
+        first: place === group[0],
+      });
+    }
+  });
+  if (run.signal.aborted) return;
+  forgetVanished(run, shipped);
+  await trust.end();
+}
+
+/** The same run over all that there is, `archive/` and imports included. */
+async function withEverything(run: AgentRun): Promise<AgentRun> {
+  if (run.options.everything) return run;
+  return { ...run, listing: await run.listEverything(), options: { ...run.options, everything: true } };
+}
 
 const kindOrder: Record<Place['kind'], number> = {
   archived: 0,
@@ -75,171 +106,103 @@ const kindOrder: Record<Place['kind'], number> = {
   checkpoint: 5,
 };
 
-/** Counts in the audit what a run would do; reads the ledger and nothing else. */
-export function previewAgent(preview: Preview): void {
-  const shipped = preview.ledger.shipped(preview.store, preview.agent);
-  for (const place of sortOut(preview, shipped, undefined)) {
-    const row = shipped.get(place.place);
-    if (row !== undefined && row.signature === place.signature) preview.audit.already++;
-    else {
-      preview.audit.stored++;
-      preview.audit.bytes += Math.max(0, place.size - (row?.length ?? 0));
-    }
-    preview.settledPlace(place);
-  }
-}
-
-/**
- * Ships what one agent's listing holds, each place counted in the audit exactly once: stored, already stored,
- * skipped with the reason, or failed with the reason. Places of one name go one after another, the oldest first,
- * so that what becomes `X` and what `X~2` does not depend on chance; different names go several at once.
- */
-export async function runAgent(run: AgentRun): Promise<void> {
-  const { ledger, options } = run;
-  const trust = await openTrust(run.nexus, ledger, run.store, run.agent, run.host);
-  const shipped = ledger.shipped(run.store, run.agent);
-  const work = new Map<string, Place[]>();
-  for (const place of sortOut(run, shipped, trust.unsure)) {
-    const group = work.get(place.transcript);
-    if (group) group.push(place);
-    else work.set(place.transcript, [place]);
-  }
-  const keys = rememberKeys(run);
-  const sure = work.size === 0 ? [] : [...shipped.values()].filter((row) => row.mark !== trust.unsure);
-  const siblings = longestByName(sure);
-  await inParallel([...work.values()], options.concurrency, async (group) => {
-    group.sort((a, b) => kindOrder[a.kind] - kindOrder[b.kind] || a.changedAt - b.changedAt);
-    for (const place of group) {
-      if (run.signal.aborted) return;
-      await dealWith(run, trust, withKnownKey(place, keys), shipped.get(place.place), {
-        sibling: siblings.get(place.transcript),
-        first: place === group[0],
-      });
-    }
-  });
-  if (run.signal.aborted) return;
-  forgetVanished(run, shipped);
-  await trust.end();
-}
-
-/** The places that need work; the others are counted. */
-function sortOut(run: Preview, shipped: Map<string, Shipped>, unsure: string | undefined): Place[] {
-  const { audit } = run;
-  const work: Place[] = [];
-  for (const place of run.listing.places) {
-    audit.found++;
-    const row = shipped.get(place.place);
-    const reason = reasonToSkip(run, place, row);
-    const settled = row?.mark !== unsure || unsure === undefined;
-    if (reason === undefined || (reason === 'unchanged' && (!settled || dueToMove(run, place)))) {
-      work.push(place);
-      continue;
-    }
-    if (reason === 'unchanged') audit.already++;
-    else skip(audit, reason);
-    if (reason === tooLarge) run.oversized({ item: place.place, reason: `${place.size} bytes, ${tooLarge}` });
-    run.settledPlace(place);
-  }
-  for (const { reason } of run.listing.skipped) {
-    audit.found++;
-    skip(audit, reason);
-  }
-  return work;
-}
-
-const tooLarge = 'larger than maxTranscriptBytes';
-
-function reasonToSkip(run: Preview, place: Place, row: Shipped | undefined): string | undefined {
-  const { options } = run;
-  if (copyKinds.has(place.kind) && !options.all) return 'copy of a transcript (shipped with --all)';
-  if (options.since !== undefined && place.changedAt < options.since) return 'before --since';
-  if (options.until !== undefined && place.changedAt >= options.until) return 'not before --until';
-  const told = row !== undefined && (row.complete || place.complete !== true);
-  if (told && row.signature === place.signature && !options.verify) return 'unchanged';
-  if (options.maxTranscriptBytes > 0 && place.size > options.maxTranscriptBytes) return tooLarge;
-  if (options.quietMs !== undefined && place.complete !== true && run.now - place.changedAt < options.quietMs)
-    return 'active, waiting to be quiet';
-  return undefined;
-}
-
-function dueToMove(run: Preview, place: Place): boolean {
-  if (run.options.afterUpload === 'keep') return false;
-  if (place.movable === 'closed') return true;
-  return place.movable === 'left' && run.now - place.changedAt >= run.options.archiveAfterMs;
+interface Hints {
+  /** What the ledger says of the place. */
+  row: Shipped | undefined;
+  /** The longest that was shipped under its name. */
+  sibling: Shipped | undefined;
+  /** No other place of its name goes before it in this run. */
+  first: boolean;
 }
 
 /** Ships one place and moves it if that is due; its failure is noted and does not stop the others. */
-async function dealWith(
-  run: AgentRun,
-  trust: Trust,
-  place: Place,
-  row: Shipped | undefined,
-  hints: { sibling: Shipped | undefined; first: boolean },
-): Promise<void> {
-  const { audit } = run;
-  let stored = 0;
+async function dealWith(run: AgentRun, trust: Trust, place: Place, hints: Hints): Promise<void> {
+  const { audit, outages } = run;
+  let bytes = 0;
   try {
-    if (run.outages.inARow >= outagesToGiveUp)
+    if (outages.givenUp())
       throw new NexusError(
         'unavailable',
         'Not tried, because Nexus could not be reached for the items before.',
       );
-    const believed = row === undefined ? undefined : await believe(run, trust, row);
-    const unchanged = believed?.signature === place.signature && !run.options.verify;
-    let whole: Target | undefined = believed;
-    let made = false;
-    if (!unchanged || (place.complete === true && !believed?.complete)) {
-      const mark = await trust.mark();
-      const note = (known: Omit<Shipped, 'place' | 'mark'>) =>
-        run.ledger.record(run.store, run.agent, { ...known, place: place.place, mark });
-      const to: Shipping = {
-        nexus: run.nexus,
-        agent: run.agent,
-        host: run.host,
-        chunkBytes: run.options.chunkBytes,
-        signal: run.signal,
-        async progress(known, bytes) {
-          stored += bytes;
-          run.storedBytes(bytes);
-          // No place has an empty signature: the next run opens it again and goes on from here.
-          note({ ...known, signature: '', complete: false });
-        },
-      };
-      const outcome = await ship(to, place, {
-        known: run.options.verify ? undefined : (believed ?? hints.sibling),
-        settleFirst: run.options.verify || !hints.first || (trust.distrusted && trust.shippedBefore),
-      });
-      whole = { ...outcome, complete: place.complete === true };
-      note({ ...whole, signature: place.signature });
-      stored = outcome.sent;
-      made = outcome.made;
+    const row = hints.row === undefined ? undefined : await believe(run, trust, hints.row);
+    const settled =
+      row !== undefined && isShipped(place, row) && !isWaiting(place, row) && !run.options.verify;
+    const result = settled
+      ? { stored: row, made: false, skipped: undefined }
+      : await shipPlace(run, trust, place, { ...hints, row }, (sent) => (bytes += sent));
+    if (result.skipped !== undefined) {
+      skip(audit, result.skipped);
+      if (result.skipped === tooLarge) run.oversized({ item: place.place, reason: tooLarge });
+    } else {
+      if (run.options.verify) await verify(run, place, result.stored);
+      if (dueToMove(run, place)) await moveStored(run, trust, place, result.stored);
+      if (bytes > 0 || result.made) audit.stored++;
+      else audit.already++;
     }
-    if (run.options.verify && whole !== undefined) await verify(run, place, whole);
-    if (whole !== undefined && dueToMove(run, place)) await move(run, trust, place, whole);
-    run.outages.inARow = 0;
-    if (stored > 0 || made) audit.stored++;
-    else audit.already++;
+    outages.note(undefined);
   } catch (error) {
     if (run.signal.aborted) return;
+    outages.note(error);
     if (failedWith(error, 'changed')) {
       skip(audit, 'changed while it was read; the next run takes it up');
       run.warn(`${place.place}: ${describe(error)}`);
     } else {
       if (!(error instanceof NexusError))
         run.warn(`internal error: ${error instanceof Error ? error.stack : String(error)}`);
-      run.outages.inARow = failedWith(error, 'unavailable') ? run.outages.inARow + 1 : 0;
       audit.failed++;
       run.fail({ item: place.place, reason: describe(error) });
     }
   } finally {
-    audit.bytes += stored;
+    audit.bytes += bytes;
     run.settledPlace(place);
   }
 }
 
+async function shipPlace(
+  run: AgentRun,
+  trust: Trust,
+  place: Place,
+  { row, sibling, first }: Hints,
+  sent: (bytes: number) => void,
+): Promise<{ stored: Target; made: boolean; skipped: string | undefined }> {
+  const { options } = run;
+  const mark = await trust.mark();
+  const note = (known: Target & { signature: string }) =>
+    run.ledger.record(run.store, run.agent, { ...known, place: place.place, mark, at: run.now });
+  const nothing: Target = { transcript: place.transcript, length: 0, sha256: '', complete: false };
+  if (options.maxTranscriptBytes > 0 && !hasExactSize(place)) {
+    const { length } = await measure(place, run.signal);
+    if (length > options.maxTranscriptBytes) return { stored: nothing, made: false, skipped: tooLarge };
+  }
+  const to: Shipping = {
+    nexus: run.nexus,
+    agent: run.agent,
+    host: run.host,
+    chunkBytes: options.chunkBytes,
+    signal: run.signal,
+    headerWaits: options.quietMs !== undefined && place.era === 'file',
+    async progress(known, bytes) {
+      sent(bytes);
+      run.storedBytes(bytes);
+      // No place has an empty signature: the next run opens it again and goes on from here.
+      note({ ...known, signature: '', complete: false });
+    },
+  };
+  const outcome = await ship(to, place, {
+    known: options.verify ? undefined : (row ?? sibling),
+    settleFirst: options.verify || !first || trust.lost,
+  });
+  const { transcript, length, sha256, made, waits, uncertain } = outcome;
+  sent(uncertain);
+  const stored = { transcript, length, sha256, complete: place.complete === true };
+  note({ ...stored, signature: place.signature });
+  return { stored, made, skipped: waits ? onlyHeader : undefined };
+}
+
 /** A row of a run that did not end is believed, and recorded anew, when the archive has at least its bytes. */
 async function believe(run: AgentRun, trust: Trust, row: Shipped): Promise<Shipped | undefined> {
-  if (row.mark !== trust.unsure) return row;
+  if (!trust.isUnsure(row)) return row;
   const card = await run.nexus.stat(run.agent, row.transcript);
   if (card === undefined || card.length < row.length) return undefined;
   const sure = { ...row, mark: await trust.mark() };
@@ -248,44 +211,11 @@ async function believe(run: AgentRun, trust: Trust, row: Shipped): Promise<Shipp
 }
 
 async function verify(run: AgentRun, place: Place, whole: Target): Promise<void> {
-  const card = await run.nexus.stat(run.agent, whole.transcript, { digest: 'reread' });
-  const stored =
-    card !== undefined && card.length > whole.length
-      ? await storedPrefix(run, whole.transcript, whole.length)
-      : card?.digest;
-  if (card === undefined ? whole.length > 0 : stored !== whole.sha256)
+  const missing = whole.length > 0 || place.complete === true;
+  const digest = await storedDigest(run, whole.transcript, whole.length);
+  if (digest === undefined ? missing : digest !== whole.sha256)
     throw new NexusError('corrupt', `What is stored of ${place.place} is not what is here.`);
   run.audit.verified = (run.audit.verified ?? 0) + 1;
-}
-
-/**
- * Moves a stored file away, after its bytes as they are now were compared with the stored ones by digest. What is
- * stored stays stored when the move is refused, so that is a warning.
- */
-async function move(run: AgentRun, trust: Trust, place: Place, whole: Target): Promise<void> {
-  const identity = await fileIdentity(place.place);
-  const now = await measure(place, [], run.signal);
-  // The bytes themselves are read back: this is the last look before the file leaves its place.
-  const card = await run.nexus.stat(run.agent, whole.transcript, { digest: 'reread' });
-  const stored =
-    card !== undefined && card.length > now.length
-      ? await storedPrefix(run, whole.transcript, now.length)
-      : card?.digest;
-  if (stored !== now.sha256)
-    throw new NexusError('changed', 'Not moved to archive/: its bytes are not (yet) the stored ones.');
-  let moved: { place: string; signature: string };
-  try {
-    moved = await moveToArchive(place.place, identity);
-  } catch (error) {
-    if (!failedWith(error, 'forbidden')) throw error;
-    if (run.audit.notMoved === undefined) run.warn(describe(error));
-    run.audit.notMoved = (run.audit.notMoved ?? 0) + 1;
-    return;
-  }
-  run.audit.moved++;
-  const row = { ...whole, ...moved, complete: true, mark: await trust.mark() };
-  run.ledger.record(run.store, run.agent, row);
-  run.ledger.forget(run.store, run.agent, place.place);
 }
 
 /** A reset takes a session's key away from it in OpenClaw; the ledger keeps what was seen. */

@@ -43,7 +43,8 @@ export function eventTimes(): {
   };
 }
 
-function timeOf(line: Buffer): string | undefined {
+/** The `timestamp` of one record, as ISO 8601; `undefined` for what is too long, no JSON or without one. */
+export function timeOf(line: Buffer): string | undefined {
   if (line.length > longestLine) return undefined;
   try {
     const record: unknown = JSON.parse(line.toString('utf8'));

@@ -1,19 +1,20 @@
-import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { agentIdPattern } from '../agents.ts';
 import type { Config } from '../config.ts';
 import { stoppedBy } from '../context.ts';
-import { describe, failedWith, NexusError } from '../errors.ts';
+import { describe, NexusError } from '../errors.ts';
 import type { Nexus } from '../nexus.ts';
-import { storeDirectory } from '../open.ts';
+import { isFresh } from '../open.ts';
 import { listAgent } from '../openclaw/agent.ts';
 import { locate, type State } from '../openclaw/locate.ts';
-import type { Listing, Unreadable } from '../openclaw/source.ts';
+import type { Listing, Place } from '../openclaw/source.ts';
 import { acquireLock, holderOf } from '../processlock.ts';
-import { closeReport, emptyAudit, type FailedItem, type Report } from '../report.ts';
-import { previewAgent, type RunOptions, runAgent } from './agentrun.ts';
-import { openLedger } from './ledger.ts';
+import { type Audit, closeReport, emptyAudit, type FailedItem, type Report } from '../report.ts';
+import { previewAgent, runAgent } from './agentrun.ts';
+import { type Ledger, openLedger } from './ledger.ts';
+import { watchOutages } from './outages.ts';
+import type { RunOptions } from './sortout.ts';
 
 /** What one `backfill` or `upload` is asked to do. */
 export interface JobRequest {
@@ -55,12 +56,18 @@ interface Candidate {
   /** Its id in Nexus. */
   as: string;
   listing: Listing;
+  /** When it was made, ms since 1970. */
+  listedAt: number;
+  list: ListAgain;
 }
 
+/** Lists again: what the job asks for, only where files can still change, or all there is. */
+type ListAgain = (what: 'asked' | 'changing' | 'everything') => Promise<Listing>;
+
 /**
- * One run over OpenClaw's agents on this host. Always resolves with the report of what became of each of them;
- * throws only when nothing could begin: no state directory (`config`), an unknown agent (`usage`), Nexus or its
- * store cannot be opened. `report.ok` says whether all went well.
+ * One run over OpenClaw's agents on this host, which resolves with the report of what became of each of them; what
+ * goes wrong with one agent stands in it. Throws when nothing could begin: no state directory (`config`), an unknown
+ * agent (`usage`), Nexus or its store cannot be opened. `report.ok` says whether all went well.
  */
 export async function runJob(
   request: JobRequest,
@@ -93,77 +100,123 @@ export async function runJob(
   const chosen = chooseAgents(state, config, request.agents);
 
   // A dry run on a fresh machine leaves nothing behind, not even an empty store.
-  const fresh = request.dryRun && config.endpoint === undefined && !existsSync(storeDirectory(config));
+  const fresh = request.dryRun && isFresh(config);
   const nexus = fresh ? undefined : await around.openNexus();
   const ledger = openLedger(fresh ? ':memory:' : ledgerFile(config), warn);
-  const outages = { inARow: 0 };
+  const outages = nexus === undefined ? undefined : watchOutages(nexus);
   try {
     const store = nexus === undefined ? '' : await nexus.storeId();
     const candidates = await lookAt(request, around, state, chosen, report);
     const settings = runOptions(request, config);
     const tell = progressOver(candidates, around.progress);
-    for (const candidate of candidates) {
+    for (const { id, as, ...first } of candidates) {
       if (around.signal.aborted) break;
-      const { id, as, listing } = candidate;
       const audit = emptyAudit();
       if (as !== id) audit.as = as;
       report.agents[id] = audit;
-      noteUnreadable(report, listing.unreadable);
-      audit.failed += listing.unreadable.length;
-      for (const { item, reason } of listing.skipped) warn(`${item} is not shipped: ${reason}.`);
-      const preview = {
-        ledger,
-        store,
-        agent: as,
-        listing,
-        options: settings,
-        now: now().getTime(),
-        audit,
-        settledPlace: tell.place,
-        oversized: (item: FailedItem) => report.oversized.push(item),
+      const preview = (listing: Listing) => {
+        noteProblems(report, audit, listing);
+        return {
+          ledger,
+          store,
+          agent: as,
+          listing,
+          options: settings,
+          now: now().getTime(),
+          audit,
+          settledPlace: tell.place,
+          oversized: (item: FailedItem) => report.oversized.push(item),
+        };
       };
-      if (request.dryRun || nexus === undefined) {
-        previewAgent(preview);
+      if (outages === undefined || request.dryRun) {
+        previewAgent(preview(first.listing));
         continue;
       }
-      await underLock(config, as, request.job, report, id, async () => {
-        try {
-          await runAgent({
-            ...preview,
-            nexus,
-            host: config.host,
-            signal: around.signal,
-            outages,
-            warn,
-            storedBytes: tell.bytes,
-            fail: (item) => report.failed.push(item),
-          });
-        } catch (error) {
-          if (around.signal.aborted) return;
-          // Only what concerns the whole agent gets here: its marks, or a bug.
-          if (!(error instanceof NexusError)) throw error;
-          audit.failed++;
-          report.failed.push({ item: `agent ${id}`, reason: describe(error) });
-          if (failedWith(error, 'unavailable')) outages.inARow++;
-        }
-      });
+      const work = async () => {
+        const looking = lookingAgain(first, now);
+        await runAgent({
+          ...preview(await looking.listing(everythingAgainMs)),
+          nexus: outages.nexus,
+          outages,
+          host: config.host,
+          signal: around.signal,
+          warn,
+          storedBytes: tell.bytes,
+          look: looking.place,
+          listEverything: () => first.list('everything'),
+          closedDirectories: new Set(),
+          fail: (item) => report.failed.push(item),
+        });
+      };
+      try {
+        await underLock(config, as, request.job, report, id, work);
+      } catch (error) {
+        if (around.signal.aborted) break;
+        // What concerns the whole agent: its marks, the ledger, its lock, or a bug.
+        if (!(error instanceof NexusError))
+          warn(`internal error: ${error instanceof Error ? error.stack : String(error)}`);
+        outages.note(error);
+        audit.failed++;
+        report.failed.push({ item: `agent ${id}`, reason: describe(error) });
+      }
     }
     const stopped = stoppedBy(around.signal);
     if (stopped !== undefined) report.interrupted = stopped;
     closeReport(report, now());
-    if (!request.dryRun)
-      ledger.addRun({
-        job: request.job,
-        startedAt: report.startedAt,
-        endedAt: now().toISOString(),
-        ok: report.ok,
-        report,
-      });
-    return { report, unavailable: outages.inARow > 0 };
+    if (!request.dryRun) remember(ledger, report, now(), warn);
+    return { report, unavailable: outages?.last() ?? false };
   } finally {
     ledger.close();
     await nexus?.close();
   }
+}
+
+/**
+ * Keeps the report of a run. One that left everything to another job is none; and of a watcher's many passes in which
+ * nothing happened, one in ten minutes will do.
+ */
+function remember(ledger: Ledger, report: Report, at: Date, warn: (message: string) => void): void {
+  if (Object.keys(report.agents).length === 0 && (report.busy ?? []).length > 0) return;
+  try {
+    const [last] = ledger.runs(report.job, 1);
+    const uneventful = report.ok && report.done === 0 && last?.ok === true;
+    if (uneventful && at.getTime() - Date.parse(last.endedAt) < betweenUneventfulMs) return;
+    const { job, startedAt, ok } = report;
+    ledger.addRun({ job, startedAt, endedAt: at.toISOString(), ok, report });
+  } catch (error) {
+    warn(`The report of this run could not be kept: ${describe(error)}`);
+  }
+}
+
+const betweenUneventfulMs = 600_000;
+
+/** A listing this old is made anew before an agent's turn, and before a file of it is moved. */
+const everythingAgainMs = 2_000;
+const placesAgainMs = 1_000;
+
+/** An agent as it is now: the first listing may be hours old when a large backfill comes to it. */
+function lookingAgain(first: { listing: Listing; listedAt: number; list: ListAgain }, now: () => Date) {
+  let { listing, listedAt } = first;
+  let places: Map<string, Place> | undefined;
+  return {
+    async listing(mostMs: number): Promise<Listing> {
+      if (now().getTime() - listedAt > mostMs) {
+        const at = now().getTime();
+        listing = await first.list('asked');
+        listedAt = at;
+      }
+      return listing;
+    },
+    place: async (name: string): Promise<Place | undefined> => {
+      if (places === undefined || now().getTime() - listedAt > placesAgainMs) {
+        const at = now().getTime();
+        const latest = now().getTime() - listedAt > placesAgainMs ? await first.list('changing') : listing;
+        if (latest !== listing) listedAt = at;
+        places = new Map(latest.places.map((place) => [place.place, place]));
+      }
+      return places.get(name);
+    },
+  };
 }
 
 /** The file of the ledger under a data directory. */
@@ -188,9 +241,17 @@ function chooseAgents(state: State, config: Config, wanted: readonly string[]): 
       },
     );
   }
-  return state.agents.filter(
-    ({ id }) => (wanted.length === 0 || wanted.includes(id)) && config.agents[id]?.skip !== true,
-  );
+  const kept = state.agents.filter(({ id }) => config.agents[id]?.skip !== true);
+  for (const { id } of kept) {
+    const other = kept.find((agent) => agent.id !== id && aliasOf(config, agent.id) === aliasOf(config, id));
+    if (other !== undefined)
+      throw new NexusError(
+        'config',
+        `The agents ${id} and ${other.id} would both be ${aliasOf(config, id)} in Nexus.`,
+        { hint: `Give one of them another id: \`nexus config set agents.${id}.as NAME\`.` },
+      );
+  }
+  return kept.filter(({ id }) => wanted.length === 0 || wanted.includes(id));
 }
 
 async function lookAt(
@@ -210,12 +271,14 @@ async function lookAt(
       report.agents[agent.id] = { ...emptyAudit(), failed: 1 };
       continue;
     }
-    const listing = await listAgent(state, agent, {
-      everything: request.everything,
-      now: around.now().getTime(),
-      settleMs: around.config.settleMinutes * 60_000,
-    });
-    candidates.push({ id: agent.id, as, listing });
+    const list: ListAgain = (what) =>
+      listAgent(state, agent, {
+        everything: what === 'everything' || (what === 'asked' && request.everything),
+        now: around.now().getTime(),
+        settleMs: around.config.settleMinutes * 60_000,
+      });
+    const listedAt = around.now().getTime();
+    candidates.push({ id: agent.id, as, listing: await list('asked'), listedAt, list });
   }
   return candidates;
 }
@@ -236,9 +299,13 @@ function runOptions(request: JobRequest, config: Config): RunOptions {
   };
 }
 
-function noteUnreadable(report: Report, unreadable: Unreadable[]): void {
+/** What cannot be read, and what is refused though it looks like a transcript, has failed. */
+function noteProblems(report: Report, audit: Audit, { unreadable, skipped }: Listing): void {
   for (const { path, reason, command } of unreadable)
     report.failed.push({ item: path, reason: `${reason} Look with \`${command}\`.` });
+  for (const { item, reason } of skipped) report.failed.push({ item, reason: `Not shipped: ${reason}.` });
+  audit.found += skipped.length;
+  audit.failed += unreadable.length + skipped.length;
 }
 
 /** One job at a time works on an agent; the kernel frees the lock of one that died. */

@@ -1,6 +1,8 @@
-import { mkdirSync, renameSync } from 'node:fs';
+import { mkdirSync, renameSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { checkOwner, diskError, openingError } from '../diskerrors.ts';
+import { createPrivateFile } from '../processlock.ts';
 
 /** What this host believes it has shipped of one place. True only together with a mark that the store shows. */
 export interface Shipped {
@@ -17,6 +19,8 @@ export interface Shipped {
   complete: boolean;
   /** The mark under which it was recorded. */
   mark: string;
+  /** When bytes of it were last recorded, ms since 1970: what is not shipped yet came later. */
+  at: number;
 }
 
 export interface KnownKey {
@@ -48,18 +52,23 @@ export interface Run {
  */
 export interface Ledger {
   /** What was shipped for an agent (its id in Nexus) to one store, by place. */
-  shipped(store: string, agent: string): Map<string, Shipped>;
-  record(store: string, agent: string, shipped: Shipped): void;
-  forget(store: string, agent: string, place: string): void;
-  marks(store: string, agent: string): Marks;
-  setMarks(store: string, agent: string, marks: Marks): void;
-  /** Session keys seen for an agent of OpenClaw, by session id: a reset overwrites them in OpenClaw. */
-  keys(agent: string): Map<string, KnownKey>;
-  rememberKey(agent: string, sessionId: string, key: KnownKey): void;
-  addRun(run: Run): void;
+  shipped: (store: string, agent: string) => Map<string, Shipped>;
+  record: (store: string, agent: string, shipped: Shipped) => void;
+  forget: (store: string, agent: string, place: string) => void;
+  forgetAll: (store: string, agent: string) => void;
+  /** Gives the rows of one mark another. */
+  remark: (store: string, agent: string, mark: string, other: string) => void;
+  /** The store that something was shipped to last. */
+  latestStore: () => string | undefined;
+  marks: (store: string, agent: string) => Marks;
+  setMarks: (store: string, agent: string, marks: Marks) => void;
+  /** Session keys seen for an agent, by session id: a reset overwrites them in OpenClaw. */
+  keys: (agent: string) => Map<string, KnownKey>;
+  rememberKey: (agent: string, sessionId: string, key: KnownKey) => void;
+  addRun: (run: Run) => void;
   /** The newest first, at most `limit`. */
-  runs(job: string, limit: number): Run[];
-  close(): void;
+  runs: (job: string, limit: number) => Run[];
+  close: () => void;
 }
 
 const runsKept = 50;
@@ -68,7 +77,7 @@ const schema = `
   CREATE TABLE IF NOT EXISTS shipped (
     store TEXT NOT NULL, agent TEXT NOT NULL, place TEXT NOT NULL, signature TEXT NOT NULL,
     transcript TEXT NOT NULL, length INTEGER NOT NULL, sha256 TEXT NOT NULL, complete INTEGER NOT NULL,
-    mark TEXT NOT NULL, PRIMARY KEY (store, agent, place)
+    mark TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (store, agent, place)
   ) STRICT, WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS marks (
     store TEXT NOT NULL, agent TEXT NOT NULL, current TEXT, next TEXT, open INTEGER NOT NULL,
@@ -88,19 +97,28 @@ const schema = `
 /**
  * Opens the ledger, making it on first use. One that SQLite cannot read is put aside as `….unreadable-<ms>` and
  * begun anew, and `warn` is told. `:memory:` makes one that is not kept (`--dry-run` on a fresh machine).
+ * `forbidden` when the data directory is another user's.
  */
 export function openLedger(file: string, warn: (message: string) => void): Ledger {
-  if (file === ':memory:') return ledgerOver(connect(file));
-  mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
+  if (file === ':memory:') return ledgerOver(connect(file), file);
+  const directory = path.dirname(file);
   try {
-    return ledgerOver(connect(file));
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    checkOwner(directory, statSync(directory).uid);
+    createPrivateFile(file);
+  } catch (error) {
+    throw openingError(error, directory);
+  }
+  try {
+    return ledgerOver(connect(file), file);
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error);
-    if (!/not a database|malformed|corrupt/i.test(text)) throw error;
+    if (!/not a database|malformed|corrupt/i.test(text)) throw diskError(error, file);
     const aside = `${file}.unreadable-${Date.now()}`;
     renameSync(file, aside);
+    createPrivateFile(file);
     warn(`The ledger could not be read (${text}); it is kept as ${aside} and made anew from the archive.`);
-    return ledgerOver(connect(file));
+    return ledgerOver(connect(file), file);
   }
 }
 
@@ -111,12 +129,44 @@ function connect(file: string): DatabaseSync {
   return db;
 }
 
-function ledgerOver(db: DatabaseSync): Ledger {
+/** What the disk says of the ledger is told as a sentence that names it, as for the store. */
+function ledgerOver(db: DatabaseSync, file: string): Ledger {
+  const told = <Given extends unknown[], Result>(work: (...given: Given) => Result) => {
+    return (...given: Given): Result => {
+      try {
+        return work(...given);
+      } catch (error) {
+        throw diskError(error, file);
+      }
+    };
+  };
+  const plain = statementsOf(db);
+  return {
+    shipped: told(plain.shipped),
+    record: told(plain.record),
+    forget: told(plain.forget),
+    forgetAll: told(plain.forgetAll),
+    remark: told(plain.remark),
+    latestStore: told(plain.latestStore),
+    marks: told(plain.marks),
+    setMarks: told(plain.setMarks),
+    keys: told(plain.keys),
+    rememberKey: told(plain.rememberKey),
+    addRun: told(plain.addRun),
+    runs: told(plain.runs),
+    close: () => plain.close(),
+  };
+}
+
+function statementsOf(db: DatabaseSync): Ledger {
   const shippedOf = db.prepare(
-    'SELECT place, signature, transcript, length, sha256, complete, mark FROM shipped WHERE store = ? AND agent = ?',
+    'SELECT place, signature, transcript, length, sha256, complete, mark, at FROM shipped WHERE store = ? AND agent = ?',
   );
-  const record = db.prepare('INSERT OR REPLACE INTO shipped VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)');
+  const record = db.prepare('INSERT OR REPLACE INTO shipped VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)');
   const forget = db.prepare('DELETE FROM shipped WHERE store = ? AND agent = ? AND place = ?');
+  const forgetAll = db.prepare('DELETE FROM shipped WHERE store = ? AND agent = ?');
+  const remark = db.prepare('UPDATE shipped SET mark = ? WHERE store = ? AND agent = ? AND mark = ?');
+  const latestStore = db.prepare('SELECT store FROM shipped ORDER BY at DESC LIMIT 1');
   const marks = db.prepare('SELECT current, next, open FROM marks WHERE store = ? AND agent = ?');
   const setMarks = db.prepare('INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?, ?)');
   const keys = db.prepare('SELECT session_id, session_key, trigger FROM session_keys WHERE agent = ?');
@@ -144,15 +194,36 @@ function ledgerOver(db: DatabaseSync): Ledger {
           sha256: String(row['sha256']),
           complete: row['complete'] === 1,
           mark: String(row['mark']),
+          at: Number(row['at']),
         });
       }
       return found;
     },
-    record(store, agent, { place, signature, transcript, length, sha256, complete, mark }) {
-      record.run(store, agent, place, signature, transcript, length, sha256, complete ? 1 : 0, mark);
+    record(store, agent, { place, signature, transcript, length, sha256, complete, mark, at }) {
+      record.run(
+        store,
+        agent,
+        place,
+        signature,
+        transcript,
+        length,
+        sha256,
+        complete ? 1 : 0,
+        mark,
+        Math.trunc(at),
+      );
     },
     forget(store, agent, place) {
       forget.run(store, agent, place);
+    },
+    forgetAll(store, agent) {
+      forgetAll.run(store, agent);
+    },
+    remark(store, agent, mark, other) {
+      remark.run(other, store, agent, mark);
+    },
+    latestStore() {
+      return textOf(latestStore.get()?.['store']);
     },
     marks(store, agent) {
       const row = marks.get(store, agent);

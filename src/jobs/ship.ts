@@ -15,6 +15,8 @@ export interface Shipping {
   chunkBytes: number;
   /** Stops between two appends. */
   signal: AbortSignal;
+  /** An active transcript that is only a header so far waits: see `isOnlyHeader`. */
+  headerWaits: boolean;
   /** Called after each append that is durable, with what of the place is stored by then. */
   progress(stored: Stored, bytes: number): Promise<void>;
 }
@@ -35,6 +37,10 @@ export interface Outcome extends Stored {
   /** Bytes that this shipment added, or an empty transcript that it made. */
   sent: number;
   made: boolean;
+  /** Nothing was shipped, because there is only a header so far. */
+  waits: boolean;
+  /** Bytes that are there and may have been sent by a try of this run whose answer was lost. */
+  uncertain: number;
 }
 
 export interface ShipOptions {
@@ -52,25 +58,36 @@ const settlements = 8;
 
 /**
  * Stores what is not stored yet of one place, and never anything twice: continues what is its prefix, and where
- * what is stored under its name is another history, makes the next `~n`. Resolves when all its bytes are stored.
+ * what is stored under its name is another history, makes the next `~n`. One that the store can append to no more
+ * (50,000 times on Azure) is begun anew as the next `~n`, whole, in far fewer appends. Resolves when all its bytes are stored.
  * `changed` when the place is not what it was when its reading began; what was stored by then is a true prefix.
  */
 export async function ship(to: Shipping, place: Place, options: ShipOptions): Promise<Outcome> {
   let target = options.known ?? (options.settleFirst ? undefined : freshTarget(place.transcript));
   let sent = 0;
   let uncertain = 0;
+  let compared: Bytes | undefined;
+  const full = new Set<string>();
   for (let attempt = 0; attempt < settlements; attempt++) {
     if (target === undefined) {
-      const settled = await settle(to, place);
+      const settled = await settle(to, place, full);
       if (settled.equal) {
         await describeEqual(to, place, settled);
-        return { ...settled.stored, sent: sent + uncertain, made: uncertain > 0 };
+        return { ...settled.stored, sent, made: uncertain > 0, waits: false, uncertain };
       }
       target = settled.target;
+      compared = settled.bytes;
     }
-    const result = await send(to, place, target);
+    let result: SendResult;
+    try {
+      result = await send(to, place, target, compared, full);
+    } finally {
+      await compared?.close();
+      compared = undefined;
+    }
     sent += result.sent;
-    if (result.stored !== undefined) return { ...result.stored, sent, made: result.made };
+    const { stored, made, waits } = result;
+    if (stored !== undefined) return { ...stored, sent, made, waits, uncertain: 0 };
     uncertain = result.uncertain;
     target = undefined;
   }
@@ -90,10 +107,17 @@ interface SendResult {
   /** Bytes whose append was refused in a way that says they may have arrived before. */
   uncertain: number;
   made: boolean;
+  waits: boolean;
 }
 
 /** Reads the place from its start, checks that what is stored is its prefix, and appends the rest. */
-async function send(to: Shipping, place: Place, target: Target): Promise<SendResult> {
+async function send(
+  to: Shipping,
+  place: Place,
+  target: Target,
+  compared: Bytes | undefined,
+  full: Set<string>,
+): Promise<SendResult> {
   const bytes = await place.open();
   try {
     const hash = createHash('sha256');
@@ -109,6 +133,7 @@ async function send(to: Shipping, place: Place, target: Target): Promise<SendRes
       chunk: Uint8Array,
       complete: boolean,
     ): Promise<'stored' | 'refused' | 'uncertain'> => {
+      await compared?.unchanged();
       await bytes.unchanged();
       try {
         await to.nexus.append(to.agent, target.transcript, offset, chunk, {
@@ -116,8 +141,13 @@ async function send(to: Shipping, place: Place, target: Target): Promise<SendRes
           about: aboutOf(to, place, times.seen()),
         });
       } catch (error) {
+        if (failedWith(error, 'full')) {
+          full.add(target.transcript);
+          return 'refused';
+        }
         if (!failedWith(error, 'conflict')) throw error;
-        return chunk.length > 0 && error.length === offset + chunk.length ? 'uncertain' : 'refused';
+        // Only after a try whose answer was lost may the bytes that are there be those of this run.
+        return error.repeated && error.length === offset + chunk.length ? 'uncertain' : 'refused';
       }
       made ||= offset === 0;
       offset += chunk.length;
@@ -132,6 +162,7 @@ async function send(to: Shipping, place: Place, target: Target): Promise<SendRes
       sent: offset - target.length,
       uncertain: how === 'uncertain' ? chunk : 0,
       made,
+      waits: false,
     });
 
     for await (const piece of bytes.pieces()) {
@@ -160,25 +191,41 @@ async function send(to: Shipping, place: Place, target: Target): Promise<SendRes
     if (read < target.length) return elsewhere('refused', 0);
 
     const complete = place.complete === true;
+    if (to.headerWaits && !complete && offset === 0 && isOnlyHeader(chunk.subarray(0, waiting)))
+      return { stored: freshTarget(target.transcript), sent: 0, uncertain: 0, made, waits: true };
     if (waiting > 0 || (complete && !target.complete)) {
       const how = await append(chunk.subarray(0, waiting), complete);
       if (how !== 'stored') return elsewhere(how, waiting);
     } else await bytes.unchanged();
     const stored = { transcript: target.transcript, length: offset, sha256: hash.digest('hex') };
-    return { stored, sent: offset - target.length, uncertain: 0, made };
+    return { stored, sent: offset - target.length, uncertain: 0, made, waits: false };
   } finally {
     await bytes.close();
   }
 }
 
-type Settled = { equal: true; stored: Stored; card: Card | undefined } | { equal: false; target: Target };
+/**
+ * True for a lone `session` record. OpenClaw makes one at a reset and writes it anew, with another `cwd`, at the next
+ * turn (seen in 2026.7.35): shipped as it is, it would take the name that the conversation shall have.
+ */
+function isOnlyHeader(bytes: Buffer): boolean {
+  if (bytes.length > longestHeader || bytes.indexOf(10) !== bytes.length - 1) return false;
+  return /^\s*\{\s*"type"\s*:\s*"session"/.test(bytes.toString('utf8'));
+}
+
+const longestHeader = 64 * 1024;
+
+type Settled =
+  | { equal: true; stored: Stored; card: Card | undefined }
+  /** `bytes` are those that were compared, still open: what is sent must be theirs. Absent where nothing was. */
+  | { equal: false; target: Target; bytes?: Bytes };
 
 /**
  * Walks X, X~2, X~3, … to the first that is absent and says where the place's bytes belong: equal to a stored
  * history or a prefix of it, nothing is to be sent; else after the longest that is their prefix; else in the next
  * free one.
  */
-async function settle(to: Shipping, place: Place): Promise<Settled> {
+async function settle(to: Shipping, place: Place, full: ReadonlySet<string>): Promise<Settled> {
   const cards: Card[] = [];
   for (;;) {
     const next = historyOf(place.transcript, cards.length + 1);
@@ -188,28 +235,32 @@ async function settle(to: Shipping, place: Place): Promise<Settled> {
   }
   if (cards.length === 0) return { equal: false, target: freshTarget(place.transcript) };
 
-  const here = await measure(
-    place,
-    cards.map((card) => card.length),
-    to.signal,
-  );
-  const whole = { length: here.length, sha256: here.sha256 };
-  const equal = cards.find((card) => card.length === here.length && card.digest === here.sha256);
-  if (equal) return { equal: true, stored: { transcript: equal.transcript, ...whole }, card: equal };
-  for (const card of cards) {
-    if (card.length <= here.length) continue;
-    if ((await storedPrefix(to, card.transcript, here.length)) === here.sha256)
-      return { equal: true, stored: { transcript: card.transcript, ...whole }, card: undefined };
-  }
-  const prefixes = cards
-    .filter((card) => card.length < here.length && here.prefixes.get(card.length) === card.digest)
-    .sort((a, b) => b.length - a.length);
-  const longest = prefixes[0];
-  if (longest?.digest !== undefined) {
+  const bytes = await place.open();
+  let kept = false;
+  try {
+    const lengths = cards.map((card) => card.length);
+    const here = await measureOpened(bytes, lengths, to.signal);
+    const whole = { length: here.length, sha256: here.sha256 };
+    const equal = cards.find((card) => card.length === here.length && card.digest === here.sha256);
+    if (equal) return { equal: true, stored: { transcript: equal.transcript, ...whole }, card: equal };
+    for (const card of cards) {
+      if (card.length <= here.length) continue;
+      if ((await storedPrefix(to, card.transcript, here.length)) === here.sha256)
+        return { equal: true, stored: { transcript: card.transcript, ...whole }, card: undefined };
+    }
+    kept = true;
+    const prefixes = cards
+      .filter((card) => card.length < here.length && !full.has(card.transcript))
+      .filter((card) => here.prefixes.get(card.length) === card.digest)
+      .sort((a, b) => b.length - a.length);
+    const longest = prefixes[0];
+    if (longest?.digest === undefined)
+      return { equal: false, target: freshTarget(historyOf(place.transcript, cards.length + 1)), bytes };
     const { transcript, length, digest, complete } = longest;
-    return { equal: false, target: { transcript, length, sha256: digest, complete } };
+    return { equal: false, target: { transcript, length, sha256: digest, complete }, bytes };
+  } finally {
+    if (!kept) await bytes.close();
   }
-  return { equal: false, target: freshTarget(historyOf(place.transcript, cards.length + 1)) };
 }
 
 /** Tells the archive what it does not know of an equal transcript: that it is complete, or whose it is. */
@@ -227,39 +278,57 @@ async function describeEqual(to: Shipping, place: Place, settled: Settled & { eq
   }
 }
 
-/** SHA-256 of a place's bytes as they are now, whole and up to each of `lengths`. */
+/** SHA-256 of a place's bytes as they are now, and how many they are. */
 export async function measure(
   place: Place,
-  lengths: readonly number[],
   signal: AbortSignal,
-): Promise<{ length: number; sha256: string; prefixes: Map<number, string> }> {
-  const bytes: Bytes = await place.open();
+): Promise<{ length: number; sha256: string }> {
+  const bytes = await place.open();
   try {
-    const marks = [...new Set(lengths)].filter((length) => length > 0).sort((a, b) => a - b);
-    const prefixes = new Map<number, string>([[0, sha256OfNothing]]);
-    const hash = createHash('sha256');
-    let length = 0;
-    for await (const piece of bytes.pieces()) {
-      signal.throwIfAborted();
-      let from = 0;
-      while (marks[0] !== undefined && marks[0] <= length + piece.length) {
-        const mark = marks.shift() ?? 0;
-        hash.update(piece.subarray(from, mark - length));
-        prefixes.set(mark, hash.copy().digest('hex'));
-        from = mark - length;
-      }
-      hash.update(piece.subarray(from));
-      length += piece.length;
-    }
-    await bytes.unchanged();
-    return { length, sha256: hash.digest('hex'), prefixes };
+    return await measureOpened(bytes, [], signal);
   } finally {
     await bytes.close();
   }
 }
 
-/** SHA-256 of the first `length` stored bytes of a transcript. */
-export async function storedPrefix(
+/** SHA-256 of bytes, whole and up to each of `lengths`. */
+async function measureOpened(
+  bytes: Bytes,
+  lengths: readonly number[],
+  signal: AbortSignal,
+): Promise<{ length: number; sha256: string; prefixes: Map<number, string> }> {
+  const marks = [...new Set(lengths)].filter((length) => length > 0).sort((a, b) => a - b);
+  const prefixes = new Map<number, string>([[0, sha256OfNothing]]);
+  const hash = createHash('sha256');
+  let length = 0;
+  for await (const piece of bytes.pieces()) {
+    signal.throwIfAborted();
+    let from = 0;
+    while (marks[0] !== undefined && marks[0] <= length + piece.length) {
+      const mark = marks.shift() ?? 0;
+      hash.update(piece.subarray(from, mark - length));
+      prefixes.set(mark, hash.copy().digest('hex'));
+      from = mark - length;
+    }
+    hash.update(piece.subarray(from));
+    length += piece.length;
+  }
+  await bytes.unchanged();
+  return { length, sha256: hash.digest('hex'), prefixes };
+}
+
+/** SHA-256 of the first `length` stored bytes of a transcript, as they are read now; `undefined` when it has fewer. */
+export async function storedDigest(
+  to: Pick<Shipping, 'nexus' | 'agent' | 'signal'>,
+  transcript: string,
+  length: number,
+): Promise<string | undefined> {
+  const card = await to.nexus.stat(to.agent, transcript, { digest: 'reread' });
+  if (card === undefined || card.length < length) return undefined;
+  return card.length === length ? card.digest : await storedPrefix(to, transcript, length);
+}
+
+async function storedPrefix(
   to: Pick<Shipping, 'nexus' | 'agent' | 'signal'>,
   transcript: string,
   length: number,

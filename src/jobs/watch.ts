@@ -15,7 +15,7 @@ const longestPauseMs = 60_000;
 /**
  * Uploads as OpenClaw writes, until the signal. A pass follows a change within seconds; what was active then is
  * shipped by a later one, when it has become quiet. An outage of Nexus does not end it, nor does another job that
- * holds an agent. The report sums up all passes; what failed is what failed in the last.
+ * holds an agent. Each warning is said once. The report sums up all passes; what failed is what failed in the last.
  */
 export async function watch(
   request: JobRequest,
@@ -30,20 +30,29 @@ export async function watch(
   ]);
   const changes = await changesIn([...directories, path.join(state.stateDir, 'agents')], around.warn);
   const startedAt = around.now().toISOString();
+  const said = new Set<string>();
+  const once: JobSurroundings = {
+    ...around,
+    warn(message) {
+      // Every pass finds the same; saying it once is enough.
+      if (!said.has(message)) around.warn(message);
+      said.add(message);
+    },
+  };
   let sum: Report | undefined;
   let unavailable = false;
   try {
     while (!around.signal.aborted) {
       changes.seen();
       try {
-        const pass = await runJob(request, around);
+        const pass = await runJob(request, once);
         passed(pass.report);
         sum = sum === undefined ? pass.report : added(sum, pass.report);
         unavailable = pass.unavailable;
       } catch (error) {
-        // Before the first pass succeeded it may be the configuration; after it, it is the weather.
-        if (sum === undefined || !failedWith(error, 'unavailable', 'busy')) throw error;
-        around.warn(describe(error));
+        if (around.signal.aborted) break;
+        if (!failedWith(error, 'unavailable', 'busy')) throw error;
+        once.warn(describe(error));
         unavailable = true;
       }
       await changes.next(around.signal);
@@ -89,11 +98,12 @@ interface Changes {
 async function changesIn(directories: string[], warn: (message: string) => void): Promise<Changes> {
   let changed = false;
   let wake: (() => void) | undefined;
-  const watcher = watchFiles([...new Set(directories)], {
+  const roots = [...new Set(directories)];
+  const watcher = watchFiles(roots, {
     ignoreInitial: true,
     depth: 3,
     followSymlinks: false,
-    ignored: (file) => /\/archive(\/|$)|\.lock$|\.tmp$|-shm$/.test(file),
+    ignored: (file) => /^archive$|\.lock$|\.tmp$|-shm$/.test(path.basename(file)) && !roots.includes(file),
   });
   watcher.on('all', () => {
     changed = true;
@@ -114,9 +124,11 @@ async function changesIn(directories: string[], warn: (message: string) => void)
         wake = undefined;
         setTimeout(resolve, togetherMs);
       };
-      signal.addEventListener('abort', () => resolve(), { once: true });
+      const stop = () => resolve();
+      signal.addEventListener('abort', stop, { once: true });
       if (changed) wake();
       await promise;
+      signal.removeEventListener('abort', stop);
       clearTimeout(longest);
       wake = undefined;
     },

@@ -1,4 +1,6 @@
-import { link, lstat, mkdir, open, unlink } from 'node:fs/promises';
+import { randomInt } from 'node:crypto';
+import { constants, type Stats } from 'node:fs';
+import { access, chown, link, lstat, mkdir, open, rename, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { NexusError } from '../errors.ts';
 import { signatureOf } from './signature.ts';
@@ -19,55 +21,120 @@ export function listedByBackfillOnly(place: string): boolean {
   return directory === archiveDirectory || directory === importArchiveDirectory;
 }
 
-/** Differs when a file was written to or replaced. */
-export async function fileIdentity(file: string): Promise<string> {
-  const { dev, ino, size, mtimeNs } = await lstat(file, { bigint: true });
-  return `${dev}:${ino}:${size}:${mtimeNs}`;
+/** A file as it is now: its signature, and what stays the same when only its name changes. `changed` when gone. */
+export async function lookAtFile(file: string): Promise<{ identity: string; signature: string }> {
+  try {
+    const stat = await lstat(file);
+    return { identity: identityOf(stat), signature: signatureOf(stat) };
+  } catch (error) {
+    throw translated(error, file);
+  }
+}
+
+function identityOf({ dev, ino, size, mtimeMs }: Stats): string {
+  return `${dev}:${ino}:${size}:${mtimeMs}`;
+}
+
+/** Refuses with `forbidden` a file whose directory, or the `archive/` in it, this user may not write to. */
+export async function checkMovable(file: string): Promise<void> {
+  const directory = path.dirname(file);
+  const archive = path.join(directory, archiveDirectory);
+  try {
+    await access(directory, constants.W_OK | constants.X_OK);
+    const there = await lstat(archive).catch(absent);
+    if (there === undefined) return;
+    if (!there.isDirectory()) throw new NexusError('forbidden', `${archive} is not a directory.`);
+    await access(archive, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw translated(error, directory);
+  }
 }
 
 /**
  * Moves a file to `archive/` beside it: never over another (the second of a name becomes `name~2`), with its inode
- * and so its modification time, in an order that leaves it under at least one name at any crash. Resolves with the
- * new path and its signature there when both directories are synced. `changed` when it is not the file of `identity` any more, and then it
- * is back in its place; `forbidden` when the directory may not be written.
+ * and so its modification time. Whatever OpenClaw puts under that name meanwhile is put back: what is taken is looked
+ * at after it was taken. At any crash it lies under at least one name, which a backfill lists. Resolves with the new
+ * path and its signature there when both directories are synced. `changed` when it is not the file of `identity` any
+ * more; `forbidden` when the directory may not be written.
  */
 export async function moveToArchive(
   file: string,
   identity: string,
 ): Promise<{ place: string; signature: string }> {
+  const directory = path.dirname(file);
+  const archive = path.join(directory, archiveDirectory);
   try {
-    const directory = path.dirname(file);
-    const archive = path.join(directory, archiveDirectory);
-    await mkdir(archive, { recursive: true, mode: 0o700 });
-    if (!(await lstat(archive)).isDirectory())
-      throw new NexusError(
-        'forbidden',
-        `${archive} is not a directory, so stored files stay where they are.`,
-      );
-    const target = await linkFree(file, path.join(archive, path.basename(file)));
-    await syncDirectory(archive);
-    await unlink(file);
-    if ((await fileIdentity(target)) !== identity) {
-      await link(target, file);
-      await unlink(target);
-      throw new NexusError('changed', `${file} was written to while it was moved, and is back in its place.`);
+    await makeArchive(archive, directory);
+    if (identityOf(await lstat(file)) !== identity) throw changed(file);
+    // A name that is a transcript's in archive/, should we die here.
+    const taken = path.join(archive, `${path.basename(file)}~${randomInt(1e9, 1e10)}`);
+    await rename(file, taken);
+    if (identityOf(await lstat(taken)) !== identity) {
+      await putBack(taken, file);
+      throw changed(file);
     }
+    const target = await linkFree(taken, path.join(archive, path.basename(file)));
+    await syncDirectory(archive);
+    await unlink(taken);
     await syncDirectory(directory);
-    return { place: target, signature: signatureOf(await lstat(target)) };
+    const there = await lstat(target);
+    if (identityOf(there) === identity) return { place: target, signature: signatureOf(there) };
+    // Somebody still had it open: listed by the next backfill, under no signature that is known.
+    throw changed(target);
   } catch (error) {
-    if (!refusals.has(codeOf(error) ?? '')) throw error;
-    throw new NexusError(
-      'forbidden',
-      `${file} is stored, but could not be moved to archive/ (${codeOf(error)}).`,
-      {
-        hint: 'Let the job write that directory, or run `nexus config set afterUpload keep`.',
-        cause: error,
-      },
-    );
+    throw translated(error, file);
   }
 }
 
-const refusals = new Set(['EACCES', 'EPERM', 'EROFS', 'EXDEV', 'EMLINK', 'ENOTSUP', 'ENOSYS']);
+function changed(file: string): NexusError {
+  return new NexusError('changed', `${file} was written to or replaced while it was moved.`);
+}
+
+/** Not over what has come under the old name since: then it stays in `archive/`, where a backfill finds it. */
+async function putBack(taken: string, file: string): Promise<void> {
+  try {
+    await link(taken, file);
+  } catch (error) {
+    if (codeOf(error) === 'EEXIST') return;
+    throw error;
+  }
+  await syncDirectory(path.dirname(file));
+  await unlink(taken);
+}
+
+async function makeArchive(archive: string, directory: string): Promise<void> {
+  const made = await mkdir(archive, { recursive: true, mode: 0o700 });
+  if (made === undefined || process.geteuid?.() !== 0) return;
+  // Root works for the owner of the directory, who must be able to read what is in it.
+  const { uid, gid } = await lstat(directory);
+  await chown(archive, uid, gid);
+}
+
+const refusals = new Set([
+  'EACCES',
+  'EPERM',
+  'EROFS',
+  'EXDEV',
+  'EMLINK',
+  'ENOTSUP',
+  'ENOSYS',
+  'EEXIST',
+  'ENOTDIR',
+]);
+
+function translated(error: unknown, place: string): unknown {
+  const code = codeOf(error);
+  if (code === 'ENOENT') return new NexusError('changed', `${place} is gone.`, { cause: error });
+  if (code === undefined || !refusals.has(code)) return error;
+  return new NexusError('forbidden', `This user may not move files of ${place} (${code}).`, {
+    hint: 'Let the job write that directory, or run `nexus config set afterUpload keep`.',
+    cause: error,
+  });
+}
+
+function absent(error: unknown): undefined {
+  if (codeOf(error) !== 'ENOENT') throw error;
+}
 
 /** A hard link refuses an existing name, which a rename would replace. */
 async function linkFree(file: string, wanted: string): Promise<string> {

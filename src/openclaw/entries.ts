@@ -38,9 +38,12 @@ export async function readEntries(
   for (const path of paths) {
     try {
       for (const [key, entry] of Object.entries(await readIndex(path))) {
-        if (!isObject(entry) || typeof entry['sessionId'] !== 'string') continue;
-        found.active.add(entry['sessionId']);
-        found.keys.set(entry['sessionId'], key);
+        if (!isObject(entry)) continue;
+        const id = entry['sessionId'];
+        if (typeof id === 'string') {
+          found.active.add(id);
+          found.keys.set(id, key);
+        }
         const file = entry['sessionFile'];
         if (typeof file === 'string' && file !== '' && !file.startsWith('sqlite:')) {
           found.files.add(basename(file));

@@ -28,7 +28,7 @@ import { prunedAt, type Retention } from './retention.ts';
 import type { ColdRow } from './rows.ts';
 import { triggerOfKey } from './sessionkey.ts';
 import { signatureOf } from './signature.ts';
-import { copyKinds, type Listing, type ListRequest, type Place } from './source.ts';
+import { copyKinds, isQuiet, type Listing, type ListRequest, type Place } from './source.ts';
 import { codeOf, mayRead, unreadable } from './unreadable.ts';
 import { openCompressedFile } from './zstd.ts';
 
@@ -218,7 +218,7 @@ function sessionPlace(named: NamedTranscript, file: ListedFile, context: FileCon
     entries.active.has(named.sessionId) ||
     entries.active.has(named.sessionName) ||
     entries.files.has(file.name);
-  const quiet = request.now - place.changedAt >= request.settleMs;
+  const quiet = isQuiet(place.changedAt, request.now, request.settleMs);
   const complete = entries.known ? !active && !busy && quiet : undefined;
   place.complete = complete;
   place.busy = busy;

@@ -8,7 +8,7 @@ import { type AgentDatabase, openAgentDatabase } from './database.ts';
 import { openEventRows } from './eventrows.ts';
 import { prunedAt, type Retention } from './retention.ts';
 import { triggerOfKey } from './sessionkey.ts';
-import type { Bytes, ListRequest, Place } from './source.ts';
+import { isQuiet, type Bytes, type ListRequest, type Place } from './source.ts';
 import { decompressed, fixedBytes } from './zstd.ts';
 
 /** What the database says of one file in `cold/`. */
@@ -167,7 +167,7 @@ function placeOf(
   request: ListRequest,
   retention: Retention,
 ): Omit<Place, 'open' | 'place' | 'signature' | 'size'> {
-  const quiet = request.now - session.changedAt >= request.settleMs;
+  const quiet = isQuiet(session.changedAt, request.now, request.settleMs);
   const { sessionKey, trigger, changedAt } = session;
   return {
     agent,

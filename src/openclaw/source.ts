@@ -15,6 +15,14 @@ export type Kind =
   | 'backup' // .jsonl.bak…
   | 'corrupt'; // .jsonl.corrupt-<ts>-<hex>.jsonl
 
+/** A clock that was wrong may have left times this far in the future; what is beyond says nothing and is quiet. */
+const clockSkewMs = 60_000;
+
+/** True when something that last changed then has been quiet for `ms`. */
+export function isQuiet(changedAt: number, now: number, ms: number): boolean {
+  return now - changedAt >= ms || changedAt - now > clockSkewMs;
+}
+
 /** Copies that only `backfill --all` ships. */
 export const copyKinds: ReadonlySet<Kind> = new Set(['checkpoint', 'backup', 'corrupt']);
 

@@ -46,6 +46,7 @@ export function azureBlobs(account: Account, calls: Calls, maxBlocks = serviceBl
     account.container(name).create({ abortSignal: signal }),
   );
   let id: { value: string; readAt: number } | undefined;
+  let reading: Promise<string> | undefined;
 
   function place(name: string) {
     const slash = name.indexOf('/');
@@ -200,23 +201,30 @@ export function azureBlobs(account: Account, calls: Calls, maxBlocks = serviceBl
     return text;
   }
 
+  async function freshId(): Promise<string> {
+    const value = await calls.during('read the id of the store', async (operation) => {
+      const known = await readId(operation);
+      if (known !== undefined) return known;
+      await upload(operation, `${idPlace.container}/${idPlace.name}`, Buffer.from(randomUUID()));
+      return await readId(operation);
+    });
+    if (value === undefined)
+      throw new NexusError('unavailable', 'The id of the store vanished as it was made.');
+    if (id !== undefined && id.value !== value)
+      throw new NexusError('unavailable', 'The store was replaced while it was open.', {
+        hint: 'Start nexus again.',
+      });
+    id = { value, readAt: performance.now() };
+    return value;
+  }
+
   return {
     async id() {
       if (id !== undefined && performance.now() - id.readAt < idFreshMs) return id.value;
-      const value = await calls.during('read the id of the store', async (operation) => {
-        const known = await readId(operation);
-        if (known !== undefined) return known;
-        await upload(operation, `${idPlace.container}/${idPlace.name}`, Buffer.from(randomUUID()));
-        return await readId(operation);
+      reading ??= freshId().finally(() => {
+        reading = undefined;
       });
-      if (value === undefined)
-        throw new NexusError('unavailable', 'The id of the store vanished as it was made.');
-      if (id !== undefined && id.value !== value)
-        throw new NexusError('unavailable', 'The store was replaced while it was open.', {
-          hint: 'Start nexus again.',
-        });
-      id = { value, readAt: performance.now() };
-      return value;
+      return await reading;
     },
 
     async create(name, body) {

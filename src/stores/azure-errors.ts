@@ -62,7 +62,10 @@ export function unreachable(code: string): boolean {
 /** The failure of `what` ("read sessions/inbox/main/x.jsonl"), for its caller. Holds no URL, header or key. */
 export function azureError(what: string, failure: Failure): NexusError {
   const { status, code, retryAfterMs, requestId } = failure;
-  const said = [status === undefined ? '' : `HTTP ${status}`, code].filter((part) => part !== '').join(' ');
+  const credential = code === 'CredentialUnavailable';
+  const said = [status === undefined || credential ? '' : `HTTP ${status}`, code]
+    .filter((part) => part !== '')
+    .join(' ');
   const told = said === '' ? 'no answer' : said;
   // The SDK's own error holds the request with its credentials.
   const cause = new Error(requestId === undefined ? told : `${told}, request ${requestId}`);
@@ -105,17 +108,12 @@ export function azureError(what: string, failure: Failure): NexusError {
 }
 
 function hintOf(code: string): string {
+  const check = '`nexus store check` says what is missing.';
   if (code === 'CredentialUnavailable')
     return 'Log in with `az login`, give this machine a managed identity, or set store.connectionString.';
-  if (code === 'AuthorizationPermissionMismatch' || code === 'AuthorizationFailure')
-    return 'It needs the roles Storage Blob Data Contributor and Storage Table Data Contributor, and a network that the account lets in; `nexus store check` says what is missing.';
-  if (
-    code.startsWith('AuthorizationPermission') ||
-    code.startsWith('AuthorizationResource') ||
-    code.startsWith('AuthorizationService')
-  )
-    return 'The shared access signature lacks a permission; `nexus store check` says which.';
-  return "Check the key or signature in `store`, and this machine's clock; `nexus store check` says what is missing.";
+  if (code === 'AuthorizationPermissionMismatch')
+    return `It needs the roles Storage Blob Data Contributor and Storage Table Data Contributor, or a signature with more permissions; ${check}`;
+  return `Check the key or signature in \`store\`, this machine's clock, and that the account lets this network in; ${check}`;
 }
 
 function waitOf(ms: string | undefined, seconds: string | undefined): number | undefined {

@@ -1,7 +1,7 @@
 import type { Stats } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { diskError, errnoOf } from '../diskerrors.ts';
+import { checkOwner, errnoOf, openingError } from '../diskerrors.ts';
 import { NexusError } from '../errors.ts';
 import { localBlobs } from './local-blobs.ts';
 import { openDatabase } from './local-database.ts';
@@ -71,12 +71,14 @@ export async function openLocalStore(directory: string, options: LocalOptions = 
 /** The directory and what is in it, made durable where it is new, and this user's. */
 async function makeOwn(root: string): Promise<void> {
   try {
-    checkOwner(root, (await statIfThere(root)) ?? (await makePath(root)));
+    const there = (await statIfThere(root)) ?? (await makePath(root));
+    if (!there.isDirectory()) throw noDirectory(root);
+    checkOwner(root, there.uid);
     await makeDirectory(join(root, 'blobs'));
     await makeDirectory(join(root, 'locks'));
     await syncDirectory(root);
   } catch (error) {
-    throw diskError(error, root);
+    throw openingError(error, root);
   }
 }
 
@@ -86,17 +88,6 @@ async function makePath(directory: string): Promise<Stats> {
   await makeDirectory(directory);
   await syncDirectory(above);
   return await stat(directory);
-}
-
-function checkOwner(root: string, there: Stats): void {
-  if (!there.isDirectory()) throw noDirectory(root);
-  const own = process.geteuid?.();
-  if (own !== undefined && there.uid !== own)
-    throw new NexusError(
-      'forbidden',
-      `${root} belongs to the user with uid ${there.uid}, and nexus runs with uid ${own}.`,
-      { hint: 'Run nexus as that user, or set `endpoint` to the nexus serve that works on it.' },
-    );
 }
 
 async function statIfThere(path: string): Promise<Stats | undefined> {

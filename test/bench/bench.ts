@@ -1,4 +1,4 @@
-// `npm run bench [-- archive idle memory start]`: figures are ratios against a peer or a limit of the same run.
+// `npm run bench [-- archive idle memory start azure]`: figures are ratios against a peer or a limit of the same run.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline';
 import { type Measured, measure, medians } from './measure.ts';
 import { makeState } from './state.ts';
 
-interface Figure {
+export interface Figure {
   what: string;
   value: string;
   against: string;
@@ -22,7 +22,7 @@ const binary = path.join(project, 'bin', 'nexus.js');
 const root = await mkdtemp(path.join(tmpdir(), 'nexus-bench-'));
 const figures: Figure[] = [];
 const left: string[] = [];
-const suites: Record<string, () => Promise<void>> = { archive, idle, memory, start };
+const suites: Record<string, () => Promise<void>> = { archive, idle, memory, start, azure };
 
 const wanted = process.argv.slice(2).filter((name) => !name.startsWith('-'));
 const unknown = wanted.filter((name) => suites[name] === undefined);
@@ -41,6 +41,13 @@ if (unknown.length > 0) {
   } finally {
     await rm(root, { recursive: true, force: true });
   }
+
+/** To Azurite; `--quick` takes a twentieth, for who changes the bench. */
+async function azure(): Promise<void> {
+  const { azureFigures } = await import('./azure.ts');
+  const part = process.argv.includes('--quick') ? 20 : 1;
+  figures.push(...(await azureFigures(place, { plain: 5_000 / part, faulty: 50_000 / part })));
+}
 
 /** 1 GiB in 5,000 transcripts into a fresh embedded store, beside rclone and cp of the same files. */
 async function archive(): Promise<void> {
@@ -143,12 +150,14 @@ async function start(): Promise<void> {
 }
 
 /** A directory of its own, and nexus run in it. */
-function place(name: string): {
+export interface Place {
   stateDir: string;
   nexus: (args: string[], settings: object) => Promise<Measured>;
   /** An endpoint over a store in this directory, on a free port of loopback. */
   serve: (dataDir: string) => Promise<{ url: string; stop: () => Promise<void> }>;
-} {
+}
+
+function place(name: string): Place {
   const home = path.join(root, name);
   const stateDir = path.join(home, '.openclaw');
   return {

@@ -9,6 +9,8 @@ const leaves = [
   'upload',
   'serve',
   'status',
+  'store check',
+  'store copy',
   'sessions list',
   'sessions show',
   'sessions get',

@@ -156,10 +156,10 @@ describe('what changes under the reader', () => {
       concurrency: 1,
       through: (nexus) => ({
         ...nexus,
-        async mark(...given) {
+        async setMark(...given) {
           // After the listing, before anything is read.
-          await rm(path.join(host.sessions(), `${ids.a}.jsonl`));
-          return await nexus.mark(...given);
+          await rm(path.join(host.sessions(), `${ids.a}.jsonl`), { force: true });
+          await nexus.setMark(...given);
         },
       }),
     });

@@ -130,6 +130,10 @@ test('a store set back to the middle of a run that died gets what it has lost', 
   await rm(`${database}-shm`, { force: true });
   for (const [suffix, bytes] of middle) await writeFile(database + suffix, bytes);
   expect((await host.stored()).size).toBe(0);
+  // A run that looks at other things, and ends, makes what the dead one noted no truer.
+  await host.write(`${ids.b}.jsonl`, transcript(ids.b, 1), { agent: 'main', ageMs: 10 * 86_400_000 });
+  await host.backfill({ until: Date.now() - 5 * 86_400_000 });
+  expect([...(await host.stored()).keys()]).toEqual([`main/${ids.b}`]);
   expect(await host.upload()).toMatchObject({ done: 1, ok: true });
   expect((await host.stored()).get(`main/${ids.a}`)?.toString()).toBe(transcript(ids.a, 2));
   await host.remove();

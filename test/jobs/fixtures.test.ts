@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { zstdDecompressSync } from 'node:zlib';
@@ -8,6 +8,7 @@ import { configSchema } from '../../src/config.ts';
 import { runAgent } from '../../src/jobs/agentrun.ts';
 import { ledgerFile } from '../../src/jobs/job.ts';
 import { openLedger } from '../../src/jobs/ledger.ts';
+import { watchOutages } from '../../src/jobs/outages.ts';
 import { listAgent } from '../../src/openclaw/agent.ts';
 import { locate } from '../../src/openclaw/locate.ts';
 import { emptyAudit } from '../../src/report.ts';
@@ -135,7 +136,10 @@ describe.each([
           chunkBytes: 65536,
         },
         signal: new AbortController().signal,
-        outages: { inARow: 0 },
+        outages: watchOutages(nexus),
+        listEverything: () => expect.fail('listed again'),
+        look: () => Promise.resolve(undefined),
+        closedDirectories: new Set(),
         fail: (item) => expect.fail(item.reason),
         warn: (message) => expect.fail(message),
         storedBytes: () => expect.fail('bytes were stored'),
@@ -151,11 +155,23 @@ describe.each([
 
   test('nothing but moves to archive/ is done to OpenClaw’s files', async () => {
     host = await makeHost(fixture);
-    const databases = ['main', 'flickclaw', 'research']
-      .map((agent) => path.join(host.stateDir, 'agents', agent, 'agent', 'openclaw-agent.sqlite'))
-      .filter((file) => existsSync(file));
-    const before = databases.map((file) => sha256(readFileSync(file)));
+    const before = filesOf(host.stateDir);
     await host.backfill();
-    expect(databases.map((file) => sha256(readFileSync(file)))).toEqual(before);
+    expect(filesOf(host.stateDir)).toEqual(before);
+    expect(before.size).toBeGreaterThan(3);
   });
 });
+
+/** Digests of all files by path, where one in `archive/` counts as still being beside it. */
+function filesOf(directory: string): Map<string, string> {
+  const found = readdirSync(directory, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.join(entry.parentPath, entry.name))
+    // What SQLite itself keeps beside a database that is read.
+    .filter((file) => !/-(wal|shm)$/.test(file))
+    .map((file): [string, string] => [
+      file.replace('/sessions/archive/', '/sessions/'),
+      sha256(readFileSync(file)),
+    ]);
+  return new Map(found.sort(([a], [b]) => (a < b ? -1 : 1)));
+}

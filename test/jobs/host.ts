@@ -7,6 +7,7 @@ import type { Card, Nexus } from '../../src/nexus.ts';
 import type { Report } from '../../src/report.ts';
 import { openSessions } from '../../src/sessions.ts';
 import { openLocalStore } from '../../src/stores/local.ts';
+import type { Store } from '../../src/stores/store.ts';
 
 const fixtures = path.join(import.meta.dirname, '..', 'fixtures', 'openclaw');
 
@@ -17,6 +18,8 @@ export interface Host {
   dataDir: string;
   /** Where the agent's file-era transcripts are. */
   sessions(agent?: string): string;
+  /** The store that is shipped to, behind the job's back. */
+  openStore(): Promise<Store>;
   /** Writes a file among the agent's sessions, last changed `ageMs` before now; creates `sessions.json` if absent. */
   write(
     name: string,
@@ -41,6 +44,26 @@ export interface HostOptions {
   through?: (nexus: Nexus) => Nexus;
 }
 
+/** Where a host ships to; all that is opened is opened on the same data. */
+export interface Archive {
+  open: () => Promise<Nexus>;
+  /** What is behind it, for a test that goes behind the job's back. */
+  openStore: () => Promise<Store>;
+  close: () => Promise<void>;
+}
+
+let elsewhere: (() => Promise<Archive>) | undefined;
+
+/** Lets all hosts that are made from now on ship to another archive than the embedded one. */
+export function shipTo(makeArchive: () => Promise<Archive>): void {
+  elsewhere = makeArchive;
+}
+
+function embedded(dataDir: string): Archive {
+  const openStore = (): Promise<Store> => openLocalStore(path.join(dataDir, 'store'));
+  return { openStore, open: async () => openSessions(await openStore()), close: () => Promise.resolve() };
+}
+
 export async function makeHost(fixture?: string): Promise<Host> {
   const root = await mkdtemp(path.join(tmpdir(), 'nexus-host-'));
   const stateDir = path.join(root, 'openclaw');
@@ -50,7 +73,7 @@ export async function makeHost(fixture?: string): Promise<Host> {
   else await cp(path.join(fixtures, fixture), stateDir, { recursive: true, preserveTimestamps: true });
 
   const sessions = (agent = 'main') => path.join(stateDir, 'agents', agent, 'sessions');
-  const open = async () => openSessions(await openLocalStore(path.join(dataDir, 'store')));
+  const { open, openStore, close } = (await elsewhere?.()) ?? embedded(dataDir);
 
   async function touch(file: string, ageMs: number): Promise<void> {
     const at = new Date(Date.now() - ageMs);
@@ -76,6 +99,7 @@ export async function makeHost(fixture?: string): Promise<Host> {
     stateDir,
     dataDir,
     sessions,
+    openStore,
     async write(name, content, { agent, ageMs = 3_600_000 } = {}) {
       await mkdir(sessions(agent), { recursive: true });
       const file = path.join(sessions(agent), name);
@@ -121,7 +145,10 @@ export async function makeHost(fixture?: string): Promise<Host> {
       await nexus.close();
       return cards;
     },
-    remove: () => rm(root, { recursive: true, force: true }),
+    async remove() {
+      await close();
+      await rm(root, { recursive: true, force: true });
+    },
   };
 }
 

@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs';
 import { readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { NexusError } from '../../src/errors.ts';
 import { openSessions } from '../../src/sessions.ts';
-import { openLocalStore } from '../../src/stores/local.ts';
 import { type Host, ids, makeHost, messageLines, transcript } from './host.ts';
 
 let host: Host;
@@ -215,7 +216,7 @@ describe('what is not done twice', () => {
 
 test('a transcript goes on after the longest stored history that is its prefix', async () => {
   const histories = [transcript(ids.a, 1), transcript(ids.a, 5), transcript(ids.a, 3)];
-  const store = await openLocalStore(path.join(host.dataDir, 'store'));
+  const store = await host.openStore();
   const sessions = openSessions(store);
   for (const [n, text] of histories.entries())
     await sessions.append('main', n === 0 ? ids.a : `${ids.a}~${n + 1}`, 0, Buffer.from(text), {
@@ -288,7 +289,7 @@ describe('what is moved', () => {
   });
 
   async function replaceStored(id: string, text: string): Promise<void> {
-    const store = await openLocalStore(path.join(host.dataDir, 'store'));
+    const store = await host.openStore();
     await store.remove(`sessions/inbox/main/${id}.jsonl`);
     await store.removeRows('Sessions', 'main', [id]);
     await openSessions(store).append('main', id, 0, Buffer.from(text), { complete: true, about: {} });
@@ -298,8 +299,137 @@ describe('what is moved', () => {
 
 test('a session key too long for any header does not keep a transcript from the archive', async () => {
   const key = `agent:main:${'é'.repeat(600)}`;
-  await writeFile(path.join(host.sessions(), 'sessions.json'), JSON.stringify({ [key]: { sessionId: ids.a } }));
+  await writeFile(
+    path.join(host.sessions(), 'sessions.json'),
+    JSON.stringify({ [key]: { sessionId: ids.a } }),
+  );
   await host.write(`${ids.a}.jsonl`, transcript(ids.a, 1));
   expect(await host.upload()).toMatchObject({ ok: true, done: 1 });
   expect((await host.cards())[0]).not.toHaveProperty('sessionKey');
+});
+
+describe('a header alone', () => {
+  const header = (cwd: string) =>
+    `${JSON.stringify({ type: 'session', version: 3, id: ids.a, timestamp: '2026-11-20T10:00:00.000Z', cwd })}\n`;
+
+  test('waits while it is active, so that the conversation gets the name when OpenClaw has written it anew', async () => {
+    await host.current([ids.a]);
+    await host.write(`${ids.a}.jsonl`, header('/'));
+    for (let run = 0; run < 2; run++) {
+      const report = await host.upload();
+      expect(report).toMatchObject({ ok: true, done: 0, already: 0, skipped: 1 });
+      expect(report.agents['main']?.skipped).toEqual({ 'active, only a header so far': 1 });
+    }
+    await host.write(`${ids.a}.jsonl`, header('/workspace') + messageLines(1, 'hello'), { ageMs: 1_700_000 });
+    expect(await host.upload()).toMatchObject({ done: 1 });
+    expect([...(await host.stored())].map(([name, bytes]) => [name, String(bytes)])).toEqual([
+      [`main/${ids.a}`, header('/workspace') + messageLines(1, 'hello')],
+    ]);
+  });
+
+  test('is shipped when it is complete, and by a backfill in any case', async () => {
+    await host.current([ids.b]);
+    await host.write(`${ids.a}.jsonl`, header('/'));
+    await host.write(`${ids.b}.jsonl`, header('/b'));
+    expect(await host.upload()).toMatchObject({ done: 1, skipped: 1 });
+    expect(await host.backfill()).toMatchObject({ done: 1, already: 1 });
+  });
+});
+
+describe('what OpenClaw does meanwhile', () => {
+  test('a session that is used again after it was listed is not moved away', async () => {
+    await host.write(`${ids.a}.jsonl`, transcript(ids.a, 2), { ageMs: 30 * 3_600_000 });
+    const more = messageLines(2, 'again');
+    const report = await host.upload({
+      through: (nexus) => ({
+        ...nexus,
+        async append(...given) {
+          const length = await nexus.append(...given);
+          await host.current([ids.a]);
+          await host.append(`${ids.a}.jsonl`, more, { ageMs: 0 });
+          return length;
+        },
+      }),
+    });
+    expect(report.moved).toBe(0);
+    expect(existsSync(path.join(host.sessions(), `${ids.a}.jsonl`))).toBe(true);
+    expect(await host.backfill()).toMatchObject({ ok: true });
+    expect(String((await host.stored()).get(`main/${ids.a}`))).toBe(transcript(ids.a, 2) + more);
+  });
+
+  test('an archive that cannot be made costs no transcript and no second reading', async () => {
+    for (const id of [ids.a, ids.b]) await host.write(reset(id), transcript(id, 1));
+    await writeFile(path.join(host.sessions(), 'archive'), 'not a directory');
+    const report = await host.upload();
+    expect(report).toMatchObject({ ok: true, done: 2, moved: 0 });
+    expect(report.agents['main']?.notMoved).toBe(2);
+    expect(report.warnings).toHaveLength(1);
+    const stat = () => expect.fail('asked the archive again');
+    expect(await host.upload({ through: (nexus) => ({ ...nexus, stat }) })).toMatchObject({ already: 2 });
+  });
+});
+
+test('a chat that is never quiet is shipped all the same after an hour', async () => {
+  await host.current([ids.a]);
+  await host.write(`${ids.a}.jsonl`, transcript(ids.a, 2));
+  await host.upload();
+  await host.append(`${ids.a}.jsonl`, messageLines(1, 'more'), { ageMs: 1_000 });
+  expect(await host.upload()).toMatchObject({ done: 0, skipped: 1 });
+  const database = new DatabaseSync(path.join(host.dataDir, 'host', 'ledger.sqlite'));
+  database.exec('UPDATE shipped SET at = at - 3700000');
+  database.close();
+  expect(await host.upload()).toMatchObject({ done: 1 });
+});
+
+test('two agents may not be one in Nexus', async () => {
+  await host.write(`${ids.a}.jsonl`, transcript(ids.a, 1), { agent: 'other' });
+  const upload = host.upload({ config: { agents: { main: { as: 'other' } } } });
+  await expect(upload).rejects.toMatchObject({ code: 'config' });
+});
+
+test('an upload to an emptied store ships what was moved away, too', async () => {
+  await host.write(reset(ids.a), transcript(ids.a, 1));
+  expect(await host.upload()).toMatchObject({ done: 1, moved: 1 });
+  await rm(path.join(host.dataDir, 'store'), { recursive: true });
+  expect(await host.upload()).toMatchObject({ done: 1 });
+  expect((await host.stored()).size).toBe(1);
+});
+
+test('a time in the future, from a clock that was wrong, keeps nothing from the archive', async () => {
+  await host.current([ids.a]);
+  await host.write(`${ids.a}.jsonl`, transcript(ids.a, 1), { ageMs: -30 * 86_400_000 });
+  expect(await host.upload()).toMatchObject({ done: 1 });
+});
+
+test('an active transcript whose last line is not finished is not told to be stored', async () => {
+  await host.current([ids.a]);
+  await host.write(`${ids.a}.jsonl`, `${transcript(ids.a, 1)}{"type":`);
+  await host.upload();
+  const again = await host.upload();
+  expect(again).toMatchObject({ done: 0, already: 0, skipped: 1 });
+  expect(again.agents['main']?.skipped).toEqual({ 'active, its last line is not finished': 1 });
+});
+
+test('a transcript whose blob takes no more appends goes on, whole, under the next name', async () => {
+  await host.current([ids.a]);
+  await host.write(`${ids.a}.jsonl`, transcript(ids.a, 2));
+  await host.upload();
+  const through: Parameters<Host['upload']>[0] = {
+    through: (nexus) => ({
+      ...nexus,
+      async append(...given) {
+        if (given[1] === ids.a && given[3].length > 0)
+          throw new NexusError('full', 'No more.', { length: given[2] });
+        return await nexus.append(...given);
+      },
+    }),
+  };
+  const more = messageLines(2, 'more');
+  await host.append(`${ids.a}.jsonl`, more);
+  expect(await host.upload(through)).toMatchObject({ ok: true, done: 1 });
+  await host.append(`${ids.a}.jsonl`, more, { ageMs: 1_700_000 });
+  expect(await host.upload(through)).toMatchObject({ ok: true, done: 1, bytes: more.length });
+  const stored = await host.stored();
+  expect(String(stored.get(`main/${ids.a}`))).toBe(transcript(ids.a, 2));
+  expect(String(stored.get(`main/${ids.a}~2`))).toBe(transcript(ids.a, 2) + more + more);
 });

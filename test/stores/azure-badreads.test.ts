@@ -4,10 +4,9 @@ import { openAzureStore } from '../../src/stores/azure.ts';
 import { type Store, rowOf } from '../../src/stores/store.ts';
 import { type Azurite, freshPrefix, startAzurite } from './azurite.ts';
 import { type FaultyProxy, faults, startFaultyProxy } from './faultyproxy.ts';
-import { bytes, codeOf, collect, failure, ids, text } from './outcomes.ts';
+import { bytes, codeOf, collect, ids, text } from './outcomes.ts';
 
 const log = 'sessions/inbox/main/grown.jsonl';
-const fresh = 'sessions/inbox/main/fresh.jsonl';
 const gone = 'sessions/inbox/main/gone.jsonl';
 const whole = 'payloads/main/one.json';
 const batch = Array.from({ length: 5 }, (_, i) => `b${i}`);

@@ -1,0 +1,49 @@
+import { afterAll, beforeEach, expect, type RunnerTask } from 'vitest';
+import { openClient } from '../../src/http/client.ts';
+import { serve } from '../../src/http/listen.ts';
+import { openSessions } from '../../src/sessions.ts';
+import { openAzureStore } from '../../src/stores/azure.ts';
+import { freshPrefix, startAzurite } from '../stores/azurite.ts';
+import { type Archive, shipTo } from './host.ts';
+
+/**
+ * From now on, in this test file, hosts ship over `serve` to the Azure store. Tests of these names change the files
+ * of an embedded store and are left out; one that is not there fails.
+ */
+export async function shipOverAzure(onFiles: readonly string[]): Promise<void> {
+  const azurite = await startAzurite();
+  beforeEach(({ task, skip }) => {
+    const names = namesBelow(task.file);
+    expect(onFiles.filter((name) => !names.includes(name))).toEqual([]);
+    skip(onFiles.includes(task.name), 'changes the files of an embedded store');
+  });
+  afterAll(() => azurite.stop());
+  shipTo(() => overAzure(azurite.connectionString));
+}
+
+async function overAzure(connectionString: string): Promise<Archive> {
+  const options = { connectionString, prefix: freshPrefix() };
+  const stop = new AbortController();
+  const sessions = openSessions(await openAzureStore(options));
+  const { url, closed } = await serve({
+    host: '127.0.0.1',
+    port: 0,
+    signal: stop.signal,
+    sessions,
+    keys: () => Promise.resolve([]),
+    version: '0.0.0',
+  });
+  return {
+    open: () => Promise.resolve(openClient({ endpoint: url, retries: { tries: 3, baseMs: 1, maxMs: 10 } })),
+    openStore: () => openAzureStore(options),
+    async close() {
+      stop.abort();
+      await closed;
+      await sessions.close();
+    },
+  };
+}
+
+function namesBelow(task: RunnerTask): string[] {
+  return 'tasks' in task ? task.tasks.flatMap(namesBelow) : [task.name];
+}
