@@ -3,7 +3,7 @@ import { cp, mkdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/p
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { acquireLock } from '../../src/processlock.ts';
-import { type Host, ids, makeHost, messageLines, transcript } from './host.ts';
+import { type Host, ids, makeHost, messageLines, testFiles, transcript } from './host.ts';
 
 let host: Host;
 
@@ -78,7 +78,7 @@ describe('a dry run', () => {
     expect(existsSync(host.dataDir)).toBe(false);
   });
 
-  test('moves nothing and ships nothing where there is a store', async () => {
+  testFiles('moves nothing and ships nothing where there is a store', async () => {
     await host.write(`${ids.a}.jsonl`, transcript(ids.a, 1));
     await host.backfill();
     const closed = await host.write(`${ids.b}.jsonl.reset.2026-11-20T11-00-00.000Z`, transcript(ids.b, 1));
@@ -103,7 +103,7 @@ describe('--verify', () => {
     expect(report.agents['main']?.verified).toBe(2);
   });
 
-  test('finds one flipped bit and names the transcript', async () => {
+  testFiles('finds one flipped bit and names the transcript', async () => {
     const bytes = await readFile(blob(ids.a));
     bytes[300] = (bytes[300] ?? 0) ^ 4;
     await writeFile(blob(ids.a), bytes);
@@ -113,13 +113,14 @@ describe('--verify', () => {
     expect(report.failed[0]?.item).toContain(ids.a);
   });
 
-  test.each(['cut short', 'taken away'])('finds a stored file that was %s', async (how) => {
-    if (how === 'cut short') await truncate(blob(ids.a), 100);
-    else await rm(blob(ids.a));
-    const report = await host.backfill({ verify: true });
-    expect(report.ok).toBe(false);
-    expect(report.failed[0]?.item).toContain(ids.a);
-  });
+  for (const how of ['cut short', 'taken away'])
+    testFiles(`finds a stored file that was ${how}`, async () => {
+      if (how === 'cut short') await truncate(blob(ids.a), 100);
+      else await rm(blob(ids.a));
+      const report = await host.backfill({ verify: true });
+      expect(report.ok).toBe(false);
+      expect(report.failed[0]?.item).toContain(ids.a);
+    });
 });
 
 describe('who is in the way', () => {

@@ -1,6 +1,7 @@
 import { appendFile, cp, mkdir, mkdtemp, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { test } from 'vitest';
 import { type Config, configSchema } from '../../src/config.ts';
 import { type JobRequest, type JobSurroundings, runJob } from '../../src/jobs/job.ts';
 import type { Card, Nexus } from '../../src/nexus.ts';
@@ -57,6 +58,14 @@ let elsewhere: (() => Promise<Archive>) | undefined;
 /** Lets all hosts that are made from now on ship to another archive than the embedded one. */
 export function shipTo(makeArchive: () => Promise<Archive>): void {
   elsewhere = makeArchive;
+}
+
+/**
+ * A test that changes the files of the embedded store. Where hosts ship to another one it is not there at all: that
+ * is no test left out, but one of something else.
+ */
+export function testFiles(name: string, body: () => Promise<void>): void {
+  if (elsewhere === undefined) test(name, body);
 }
 
 function embedded(dataDir: string): Archive {

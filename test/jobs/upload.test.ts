@@ -5,7 +5,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { NexusError } from '../../src/errors.ts';
 import { openSessions } from '../../src/sessions.ts';
-import { type Host, ids, makeHost, messageLines, transcript } from './host.ts';
+import { type Host, ids, makeHost, messageLines, testFiles, transcript } from './host.ts';
 
 let host: Host;
 
@@ -170,7 +170,7 @@ describe('what is not done twice', () => {
     expect(await host.stored()).toEqual(before);
   });
 
-  test('an emptied store gets everything again', async () => {
+  testFiles('an emptied store gets everything again', async () => {
     await host.write(`${ids.a}.jsonl`, transcript(ids.a, 3));
     await host.upload();
     await rm(path.join(host.dataDir, 'store'), { recursive: true });
@@ -178,22 +178,25 @@ describe('what is not done twice', () => {
     expect((await host.stored()).size).toBe(1);
   });
 
-  test('a store set back to an earlier state gets what it has lost, even under the same id', async () => {
-    await host.write(`${ids.a}.jsonl`, transcript(ids.a, 3));
-    await host.upload();
-    const store = path.join(host.dataDir, 'store', 'store.sqlite');
-    await host.cards();
-    const earlier = await readFile(store);
-    await host.write(`${ids.b}.jsonl`, transcript(ids.b, 3));
-    await host.upload();
-    await host.cards();
-    for (const suffix of ['-wal', '-shm']) await rm(store + suffix, { force: true });
-    // The same inode, so that the store keeps its id, as after the rollback of a snapshot.
-    await writeFile(store, earlier);
-    expect([...(await host.stored()).keys()]).toEqual([`main/${ids.a}`]);
-    expect(await host.upload()).toMatchObject({ done: 1, already: 1 });
-    expect((await host.stored()).get(`main/${ids.b}`)?.toString()).toBe(transcript(ids.b, 3));
-  });
+  testFiles(
+    'a store set back to an earlier state gets what it has lost, even under the same id',
+    async () => {
+      await host.write(`${ids.a}.jsonl`, transcript(ids.a, 3));
+      await host.upload();
+      const store = path.join(host.dataDir, 'store', 'store.sqlite');
+      await host.cards();
+      const earlier = await readFile(store);
+      await host.write(`${ids.b}.jsonl`, transcript(ids.b, 3));
+      await host.upload();
+      await host.cards();
+      for (const suffix of ['-wal', '-shm']) await rm(store + suffix, { force: true });
+      // The same inode, so that the store keeps its id, as after the rollback of a snapshot.
+      await writeFile(store, earlier);
+      expect([...(await host.stored()).keys()]).toEqual([`main/${ids.a}`]);
+      expect(await host.upload()).toMatchObject({ done: 1, already: 1 });
+      expect((await host.stored()).get(`main/${ids.b}`)?.toString()).toBe(transcript(ids.b, 3));
+    },
+  );
 
   test('two hosts that ship other content under one id do not disturb each other', async () => {
     await host.write(`${ids.a}.jsonl`, transcript(ids.a, 3));
@@ -267,7 +270,7 @@ describe('what is moved', () => {
     expect(existsSync(path.join(host.sessions(), reset(ids.a)))).toBe(true);
   });
 
-  test('nothing is moved whose stored bytes have rotted', async () => {
+  testFiles('nothing is moved whose stored bytes have rotted', async () => {
     await host.write(reset(ids.a), transcript(ids.a, 1));
     await host.upload({ config: { afterUpload: 'keep' } });
     const blob = path.join(host.dataDir, 'store', 'blobs', 'sessions', 'inbox', 'main', `${ids.a}.jsonl`);
@@ -387,7 +390,7 @@ test('two agents may not be one in Nexus', async () => {
   await expect(upload).rejects.toMatchObject({ code: 'config' });
 });
 
-test('an upload to an emptied store ships what was moved away, too', async () => {
+testFiles('an upload to an emptied store ships what was moved away, too', async () => {
   await host.write(reset(ids.a), transcript(ids.a, 1));
   expect(await host.upload()).toMatchObject({ done: 1, moved: 1 });
   await rm(path.join(host.dataDir, 'store'), { recursive: true });
