@@ -13,6 +13,8 @@ export interface Audit {
   found: number;
   /** Got bytes stored in this run. */
   stored: number;
+  /** The transcripts that these bytes are of: two places may each have had more of one. */
+  transcripts: number;
   /** All their bytes were stored already. */
   already: number;
   /** Deliberately not shipped, by reason. */
@@ -54,7 +56,7 @@ export interface Report {
 }
 
 export function emptyAudit(): Audit {
-  return { found: 0, stored: 0, already: 0, skipped: {}, failed: 0, bytes: 0, moved: 0 };
+  return { found: 0, stored: 0, transcripts: 0, already: 0, skipped: {}, failed: 0, bytes: 0, moved: 0 };
 }
 
 export function skip(audit: Audit, reason: string): void {
@@ -69,7 +71,7 @@ export function skippedIn(audit: Audit): number {
 export function closeReport(report: Report, now: Date): Report {
   const audits = Object.values(report.agents);
   const sum = (of: (audit: Audit) => number) => audits.reduce((total, audit) => total + of(audit), 0);
-  report.done = sum((audit) => audit.stored);
+  report.done = sum((audit) => audit.transcripts);
   report.already = sum((audit) => audit.already);
   report.skipped = sum(skippedIn);
   report.bytes = sum((audit) => audit.bytes);

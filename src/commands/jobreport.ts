@@ -112,6 +112,6 @@ function summary(report: Report, archive: string): string {
     ...(report.moved > 0 ? [`${formatItems(report.moved, 'file')} moved to archive/`] : []),
   ];
   const ended = report.interrupted === undefined ? '' : `, stopped by ${report.interrupted}`;
-  const where = report.done > 0 && !report.dryRun ? ` Archive: ${archive}` : '';
+  const where = report.done > 0 && !report.dryRun ? `\narchive: ${archive}` : '';
   return `${report.job}: ${what}, ${rest.join(', ')}, in ${formatDuration(report.durationMs)}${ended}.${where}`;
 }

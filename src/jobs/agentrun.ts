@@ -34,6 +34,8 @@ export interface AgentRun extends Preview {
   /** The place as OpenClaw has it now, or at most seconds ago; `undefined` when it is gone. */
   look(place: string): Promise<Place | undefined>;
   listEverything(): Promise<Listing>;
+  /** Transcripts that got bytes in this run. */
+  grown: Set<string>;
   /** Directories of which a move was refused: not asked again in this run. */
   closedDirectories: Set<string>;
 }
@@ -41,11 +43,14 @@ export interface AgentRun extends Preview {
 /** Counts in the audit what a run would do; reads the ledger and nothing else. */
 export function previewAgent(preview: Preview): void {
   const shipped = preview.ledger.shipped(preview.store, preview.agent);
+  const named = new Set<string>();
   for (const place of sortOut(preview, shipped, () => false)) {
     const row = shipped.get(place.place);
     if (row !== undefined && isShipped(place, row)) preview.audit.already++;
     else {
       preview.audit.stored++;
+      if (!named.has(place.transcript)) preview.audit.transcripts++;
+      named.add(place.transcript);
       preview.audit.bytes += Math.max(0, place.size - (row?.length ?? 0));
     }
     preview.settledPlace(place);
@@ -137,8 +142,11 @@ async function dealWith(run: AgentRun, trust: Trust, place: Place, hints: Hints)
     } else {
       if (run.options.verify) await verify(run, place, result.stored);
       if (dueToMove(run, place)) await moveStored(run, trust, place, result.stored);
-      if (bytes > 0 || result.made) audit.stored++;
-      else audit.already++;
+      if (bytes > 0 || result.made) {
+        audit.stored++;
+        if (!run.grown.has(result.stored.transcript)) audit.transcripts++;
+        run.grown.add(result.stored.transcript);
+      } else audit.already++;
     }
     outages.note(undefined);
   } catch (error) {

@@ -145,6 +145,7 @@ export async function runJob(
           look: looking.place,
           listEverything: () => first.list('everything'),
           closedDirectories: new Set(),
+          grown: new Set(),
           fail: (item) => report.failed.push(item),
         });
       };

@@ -79,6 +79,7 @@ function added(before: Report, pass: Report): Report {
     agents[id] = {
       ...audit,
       stored: audit.stored + (earlier?.stored ?? 0),
+      transcripts: audit.transcripts + (earlier?.transcripts ?? 0),
       bytes: audit.bytes + (earlier?.bytes ?? 0),
       moved: audit.moved + (earlier?.moved ?? 0),
     };

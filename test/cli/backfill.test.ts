@@ -22,8 +22,9 @@ test('one command on a fresh machine archives both eras, and its audit says so',
       'flickclaw     24          15        9        0       0      3  32 KiB',
       'main          27          17       10        0       0      4  37 KiB',
       'research      25          16        9        0       0      4  44 KiB',
-      'backfill: 48 transcripts stored (112 KiB), 28 already there, 0 skipped, 0 failed, ' +
-        '11 files moved to archive/, in <time>. Archive: <data>/store/blobs/sessions/inbox',
+      'backfill: 45 transcripts stored (112 KiB), 28 already there, 0 skipped, 0 failed, ' +
+        '11 files moved to archive/, in <time>.',
+      'archive: <data>/store/blobs/sessions/inbox',
       '',
     ].join('\n'),
   );
@@ -81,7 +82,13 @@ test('with --json it says one object, with these fields', async () => {
   const originals = await transcriptFiles(machine.openclaw.stateDir);
   const { status, stderr, answer } = await machine.json(['backfill', '--concurrency', '1']);
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
-  const audit = { stored: expect.any(Number), already: 0, skipped: {}, failed: 0 };
+  const audit = {
+    stored: expect.any(Number),
+    transcripts: expect.any(Number),
+    already: 0,
+    skipped: {},
+    failed: 0,
+  };
   expect(answer).toEqual({
     schemaVersion: 1,
     job: 'backfill',

@@ -90,7 +90,7 @@ describe.each([
     }
 
     const report = await host.backfill();
-    expect(report).toMatchObject({ ok: true, failed: [], oversized: [] });
+    expect(report).toMatchObject({ ok: true, failed: [], oversized: [], done: expected.size });
     const stored = [...(await host.stored())].map(([name, bytes]) => [name, sha256(bytes)] as const);
     expect(new Map(stored)).toEqual(expected);
     expect((await host.backfill({ verify: true })).ok).toBe(true);
@@ -140,6 +140,7 @@ describe.each([
         listEverything: () => expect.fail('listed again'),
         look: () => Promise.resolve(undefined),
         closedDirectories: new Set(),
+        grown: new Set(),
         fail: (item) => expect.fail(item.reason),
         warn: (message) => expect.fail(message),
         storedBytes: () => expect.fail('bytes were stored'),
