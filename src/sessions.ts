@@ -155,6 +155,8 @@ export function openSessions(store: Store, now: () => Date = () => new Date()): 
       const time = now().toISOString();
       const card = row === undefined ? newCard(agent, transcript, time) : cardOf(row);
       const digest = digestOf(name, length) ?? (card.length === length ? card.digest : undefined);
+      // Another append went on after this one and has told more.
+      if (card.length > length) return length;
       const next: Card = { ...withoutDigest(card), ...stated(about), length, complete, updatedAt: time };
       await store.put('Sessions', rowOfCard(digest === undefined ? next : { ...next, digest }));
       return length;

@@ -164,10 +164,11 @@ export async function copyStore(from: Store, to: Store, options: CopyOptions): P
       await copyCard(card, cardThere, digest === undefined ? {} : { length: blob.length, digest });
     });
     if (signal.aborted) return;
-    // Transcripts without bytes.
+    // Transcripts without bytes. The card of one whose bytes failed stays behind with them.
+    const withBytes = new Set(blobs.map(({ name }) => name));
     await each([...cards.values()], async (card) => {
       const { id } = card;
-      if (!lengths.has(`${directory}${id}.jsonl`))
+      if (!withBytes.has(`${directory}${id}.jsonl`))
         await item(`Sessions ${agent}/${id}`, () => copyCard(card, cardsThere.get(id), {}));
     });
   }

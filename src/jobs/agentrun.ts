@@ -11,7 +11,7 @@ import {
   hasExactSize,
   isWaiting,
   isShipped,
-  onlyHeader,
+  nothingFinished,
   type Preview,
   type RunOptions,
   sortOut,
@@ -34,6 +34,8 @@ export interface AgentRun extends Preview {
   /** The place as OpenClaw has it now, or at most seconds ago; `undefined` when it is gone. */
   look(place: string): Promise<Place | undefined>;
   listEverything(): Promise<Listing>;
+  /** To be told of the listing that the run works on. */
+  listed(listing: Listing): void;
   /** Transcripts that got bytes in this run. */
   grown: Set<string>;
   /** Directories of which a move was refused: not asked again in this run. */
@@ -46,7 +48,7 @@ export function previewAgent(preview: Preview): void {
   const named = new Set<string>();
   for (const place of sortOut(preview, shipped, () => false)) {
     const row = shipped.get(place.place);
-    if (row !== undefined && isShipped(place, row)) preview.audit.already++;
+    if (row !== undefined && isShipped(place, row) && !isWaiting(place, row)) preview.audit.already++;
     else {
       preview.audit.stored++;
       if (!named.has(place.transcript)) preview.audit.transcripts++;
@@ -65,6 +67,7 @@ export function previewAgent(preview: Preview): void {
 export async function runAgent(given: AgentRun): Promise<void> {
   const trust = await openTrust(given.nexus, given.ledger, given.store, given.agent, given.host);
   const run = trust.anew ? await withEverything(given) : given;
+  run.listed(run.listing);
   const shipped = run.ledger.shipped(run.store, run.agent);
   const work = new Map<string, Place[]>();
   for (const place of sortOut(run, shipped, trust.isUnsure)) {
@@ -123,13 +126,17 @@ interface Hints {
 /** Ships one place and moves it if that is due; its failure is noted and does not stop the others. */
 async function dealWith(run: AgentRun, trust: Trust, place: Place, hints: Hints): Promise<void> {
   const { audit, outages } = run;
+  if (outages.givenUp()) {
+    audit.failed++;
+    run.fail({
+      item: place.place,
+      reason: 'Not tried, because Nexus could not be reached for the items before.',
+    });
+    run.settledPlace(place);
+    return;
+  }
   let bytes = 0;
   try {
-    if (outages.givenUp())
-      throw new NexusError(
-        'unavailable',
-        'Not tried, because Nexus could not be reached for the items before.',
-      );
     const row = hints.row === undefined ? undefined : await believe(run, trust, hints.row);
     const settled =
       row !== undefined && isShipped(place, row) && !isWaiting(place, row) && !run.options.verify;
@@ -205,7 +212,8 @@ async function shipPlace(
   sent(uncertain);
   const stored = { transcript, length, sha256, complete: place.complete === true };
   note({ ...stored, signature: place.signature });
-  return { stored, made, skipped: waits ? onlyHeader : undefined };
+  const nothingYet = waits || (length === 0 && !made && place.complete !== true);
+  return { stored, made, skipped: nothingYet ? nothingFinished : undefined };
 }
 
 /** A row of a run that did not end is believed, and recorded anew, when the archive has at least its bytes. */

@@ -101,10 +101,11 @@ export async function runJob(
 
   // A dry run on a fresh machine leaves nothing behind, not even an empty store.
   const fresh = request.dryRun && isFresh(config);
-  const nexus = fresh ? undefined : await around.openNexus();
   const ledger = openLedger(fresh ? ':memory:' : ledgerFile(config), warn);
-  const outages = nexus === undefined ? undefined : watchOutages(nexus);
+  let nexus: Nexus | undefined;
   try {
+    nexus = fresh ? undefined : await around.openNexus();
+    const outages = nexus === undefined ? undefined : watchOutages(nexus);
     const store = nexus === undefined ? '' : await nexus.storeId();
     const candidates = await lookAt(request, around, state, chosen, report);
     const settings = runOptions(request, config);
@@ -115,7 +116,6 @@ export async function runJob(
       if (as !== id) audit.as = as;
       report.agents[id] = audit;
       const preview = (listing: Listing) => {
-        noteProblems(report, audit, listing);
         return {
           ledger,
           store,
@@ -129,6 +129,7 @@ export async function runJob(
         };
       };
       if (outages === undefined || request.dryRun) {
+        noteProblems(report, audit, first.listing);
         previewAgent(preview(first.listing));
         continue;
       }
@@ -144,6 +145,7 @@ export async function runJob(
           storedBytes: tell.bytes,
           look: looking.place,
           listEverything: () => first.list('everything'),
+          listed: (listing) => noteProblems(report, audit, listing),
           closedDirectories: new Set(),
           grown: new Set(),
           fail: (item) => report.failed.push(item),
@@ -157,6 +159,7 @@ export async function runJob(
         if (!(error instanceof NexusError))
           warn(`internal error: ${error instanceof Error ? error.stack : String(error)}`);
         outages.note(error);
+        audit.found++;
         audit.failed++;
         report.failed.push({ item: `agent ${id}`, reason: describe(error) });
       }
@@ -198,7 +201,8 @@ const placesAgainMs = 1_000;
 /** An agent as it is now: the first listing may be hours old when a large backfill comes to it. */
 function lookingAgain(first: { listing: Listing; listedAt: number; list: ListAgain }, now: () => Date) {
   let { listing, listedAt } = first;
-  let places: Map<string, Place> | undefined;
+  // A promise, so that several who ask at once share one listing.
+  let places: Promise<Map<string, Place>> | undefined;
   return {
     async listing(mostMs: number): Promise<Listing> {
       if (now().getTime() - listedAt > mostMs) {
@@ -211,11 +215,13 @@ function lookingAgain(first: { listing: Listing; listedAt: number; list: ListAga
     place: async (name: string): Promise<Place | undefined> => {
       if (places === undefined || now().getTime() - listedAt > placesAgainMs) {
         const at = now().getTime();
-        const latest = now().getTime() - listedAt > placesAgainMs ? await first.list('changing') : listing;
-        if (latest !== listing) listedAt = at;
-        places = new Map(latest.places.map((place) => [place.place, place]));
+        const again = now().getTime() - listedAt > placesAgainMs;
+        if (again) listedAt = at;
+        places = (again ? first.list('changing') : Promise.resolve(listing)).then(
+          (latest) => new Map(latest.places.map((place) => [place.place, place])),
+        );
       }
-      return places.get(name);
+      return (await places).get(name);
     },
   };
 }
@@ -269,7 +275,7 @@ async function lookAt(
     if (!agentIdPattern.test(as)) {
       const hint = `Give it one: \`nexus config set agents.${agent.id}.as NAME\`.`;
       report.failed.push({ item: `agent ${agent.id}`, reason: `Its id cannot be one in Nexus. ${hint}` });
-      report.agents[agent.id] = { ...emptyAudit(), failed: 1 };
+      report.agents[agent.id] = { ...emptyAudit(), found: 1, failed: 1 };
       continue;
     }
     const list: ListAgain = (what) =>
@@ -305,7 +311,7 @@ function noteProblems(report: Report, audit: Audit, { unreadable, skipped }: Lis
   for (const { path, reason, command } of unreadable)
     report.failed.push({ item: path, reason: `${reason} Look with \`${command}\`.` });
   for (const { item, reason } of skipped) report.failed.push({ item, reason: `Not shipped: ${reason}.` });
-  audit.found += skipped.length;
+  audit.found += skipped.length + unreadable.length;
   audit.failed += unreadable.length + skipped.length;
 }
 

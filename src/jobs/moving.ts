@@ -1,5 +1,5 @@
 import path from 'node:path';
-import { describe, failedWith } from '../errors.ts';
+import { describe, failedWith, NexusError } from '../errors.ts';
 import { checkMovable, lookAtFile, moveToArchive } from '../openclaw/archive.ts';
 import type { Place } from '../openclaw/source.ts';
 import type { AgentRun } from './agentrun.ts';
@@ -9,7 +9,7 @@ import type { Trust } from './trust.ts';
 /**
  * Moves a stored file to `archive/`, when it still is what was shipped, OpenClaw does not use it again, and its bytes
  * as they are now are those that are stored, both read again. A move that is refused or not possible any more is a
- * warning: what is stored stays stored. Throws only `corrupt`, when the stored bytes have rotted.
+ * warning: what is stored stays stored. Throws `corrupt` when the stored bytes have rotted, and the signal's reason.
  */
 export async function moveStored(run: AgentRun, trust: Trust, place: Place, stored: Stored): Promise<void> {
   const directory = path.dirname(place.place);
@@ -38,7 +38,8 @@ export async function moveStored(run: AgentRun, trust: Trust, place: Place, stor
     });
     run.ledger.forget(run.store, run.agent, place.place);
   } catch (error) {
-    if (run.signal.aborted || failedWith(error, 'corrupt', 'unavailable')) throw error;
+    const told = error instanceof NexusError || (error instanceof Error && 'code' in error);
+    if (run.signal.aborted || failedWith(error, 'corrupt') || !told) throw error;
     // Gone or written to since: the next run looks at it as it is then.
     if (failedWith(error, 'changed')) return;
     run.audit.notMoved = (run.audit.notMoved ?? 0) + 1;

@@ -18,10 +18,13 @@ export interface Outages {
 export function watchOutages(nexus: Nexus): Outages {
   const own = new WeakSet<object>();
   let inARow = 0;
+  let answered = false;
 
   async function noting<T>(work: Promise<T>): Promise<T> {
     try {
-      return await work;
+      const result = await work;
+      answered = true;
+      return result;
     } catch (error) {
       if (failedWith(error, 'unavailable')) own.add(error);
       throw error;
@@ -46,7 +49,10 @@ export function watchOutages(nexus: Nexus): Outages {
       },
     },
     note(error) {
-      inARow = typeof error === 'object' && error !== null && own.has(error) ? inARow + 1 : 0;
+      // An item that never asked Nexus says nothing of it.
+      if (typeof error === 'object' && error !== null && own.has(error)) inARow++;
+      else if (answered) inARow = 0;
+      answered = false;
     },
     givenUp: () => inARow >= outagesToGiveUp,
     last: () => inARow > 0,

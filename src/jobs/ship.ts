@@ -34,8 +34,7 @@ export interface Target extends Stored {
 }
 
 export interface Outcome extends Stored {
-  /** Bytes that this shipment added, or an empty transcript that it made. */
-  sent: number;
+  /** It added bytes, or made an empty transcript. */
   made: boolean;
   /** Nothing was shipped, because there is only a header so far. */
   waits: boolean;
@@ -64,7 +63,7 @@ const settlements = 8;
  */
 export async function ship(to: Shipping, place: Place, options: ShipOptions): Promise<Outcome> {
   let target = options.known ?? (options.settleFirst ? undefined : freshTarget(place.transcript));
-  let sent = 0;
+  let made = false;
   let uncertain = 0;
   let compared: Bytes | undefined;
   const full = new Set<string>();
@@ -73,7 +72,7 @@ export async function ship(to: Shipping, place: Place, options: ShipOptions): Pr
       const settled = await settle(to, place, full);
       if (settled.equal) {
         await describeEqual(to, place, settled);
-        return { ...settled.stored, sent, made: uncertain > 0, waits: false, uncertain };
+        return { ...settled.stored, made: made || uncertain > 0, waits: false, uncertain };
       }
       target = settled.target;
       compared = settled.bytes;
@@ -85,10 +84,11 @@ export async function ship(to: Shipping, place: Place, options: ShipOptions): Pr
       await compared?.close();
       compared = undefined;
     }
-    sent += result.sent;
-    const { stored, made, waits } = result;
-    if (stored !== undefined) return { ...stored, sent, made, waits, uncertain: 0 };
-    uncertain = result.uncertain;
+    made ||= result.made;
+    const { stored, waits } = result;
+    // What a lost answer was about is there: it was gone on after.
+    if (stored !== undefined) return { ...stored, made, waits, uncertain };
+    uncertain += result.uncertain;
     target = undefined;
   }
   throw new NexusError('busy', `${place.place} could not be settled: others keep appending to its name.`, {
@@ -103,7 +103,6 @@ function freshTarget(transcript: string): Target {
 interface SendResult {
   /** Absent: the target is not what it was taken for; settle. */
   stored?: Stored;
-  sent: number;
   /** Bytes whose append was refused in a way that says they may have arrived before. */
   uncertain: number;
   made: boolean;
@@ -149,7 +148,7 @@ async function send(
         // Only after a try whose answer was lost may the bytes that are there be those of this run.
         return error.repeated && error.length === offset + chunk.length ? 'uncertain' : 'refused';
       }
-      made ||= offset === 0;
+      made ||= offset === 0 || chunk.length > 0;
       offset += chunk.length;
       hash.update(chunk);
       await to.progress(
@@ -159,7 +158,6 @@ async function send(
       return 'stored';
     };
     const elsewhere = (how: 'refused' | 'uncertain', chunk: number): SendResult => ({
-      sent: offset - target.length,
       uncertain: how === 'uncertain' ? chunk : 0,
       made,
       waits: false,
@@ -192,13 +190,13 @@ async function send(
 
     const complete = place.complete === true;
     if (to.headerWaits && !complete && offset === 0 && isOnlyHeader(chunk.subarray(0, waiting)))
-      return { stored: freshTarget(target.transcript), sent: 0, uncertain: 0, made, waits: true };
+      return { stored: freshTarget(target.transcript), uncertain: 0, made, waits: true };
     if (waiting > 0 || (complete && !target.complete)) {
       const how = await append(chunk.subarray(0, waiting), complete);
       if (how !== 'stored') return elsewhere(how, waiting);
     } else await bytes.unchanged();
     const stored = { transcript: target.transcript, length: offset, sha256: hash.digest('hex') };
-    return { stored, sent: offset - target.length, uncertain: 0, made, waits: false };
+    return { stored, uncertain: 0, made, waits: false };
   } finally {
     await bytes.close();
   }

@@ -44,7 +44,7 @@ export interface Preview {
 const quietTimesAtMost = 6;
 
 export const tooLarge = 'larger than maxTranscriptBytes';
-export const onlyHeader = 'active, only a header so far';
+export const nothingFinished = 'active, nothing but a header is finished yet';
 
 /**
  * The places that need work; the others are counted in the audit. `ask` says of which rows the archive must be asked
@@ -86,12 +86,12 @@ function judge(run: Preview, place: Place, row: Shipped | undefined): string {
   if (row !== undefined && isShipped(place, row) && !options.verify) {
     if (!isWaiting(place, row)) return 'shipped';
     if (row.length > 0) return 'active, its last line is not finished';
-    return options.quietMs === undefined ? 'ship' : onlyHeader;
+    return options.quietMs === undefined ? 'ship' : nothingFinished;
   }
   if (options.maxTranscriptBytes > 0 && hasExactSize(place) && place.size > options.maxTranscriptBytes)
     return tooLarge;
   if (options.quietMs === undefined || place.complete === true) return 'ship';
-  const waited = row === undefined ? 0 : now - row.at;
+  const waited = now - (row?.at ?? place.bornAt ?? now);
   const quiet =
     isQuiet(place.changedAt, now, options.quietMs) || waited >= options.quietMs * quietTimesAtMost;
   return quiet ? 'ship' : 'active, waiting to be quiet';

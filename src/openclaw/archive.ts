@@ -66,16 +66,19 @@ export async function moveToArchive(
   try {
     await makeArchive(archive, directory);
     if (identityOf(await lstat(file)) !== identity) throw changed(file);
-    // A name that is a transcript's in archive/, should we die here.
+    // The link comes first: where it is refused nothing has moved.
+    const target = await linkFree(file, path.join(archive, path.basename(file)));
+    await syncDirectory(archive);
+    // Taken rather than unlinked, so that what is taken away can be looked at. A name that a backfill lists.
     const taken = path.join(archive, `${path.basename(file)}~${randomInt(1e9, 1e10)}`);
     await rename(file, taken);
-    if (identityOf(await lstat(taken)) !== identity) {
+    const [kept, gone] = await Promise.all([lstat(target), lstat(taken)]);
+    if (kept.ino !== gone.ino || kept.dev !== gone.dev) {
       await putBack(taken, file);
       throw changed(file);
     }
-    const target = await linkFree(taken, path.join(archive, path.basename(file)));
-    await syncDirectory(archive);
     await unlink(taken);
+    await syncDirectory(archive);
     await syncDirectory(directory);
     const there = await lstat(target);
     if (identityOf(there) === identity) return { place: target, signature: signatureOf(there) };
@@ -96,7 +99,10 @@ async function putBack(taken: string, file: string): Promise<void> {
     await link(taken, file);
   } catch (error) {
     if (codeOf(error) === 'EEXIST') return;
-    throw error;
+    // No second name is allowed here: the one it has goes back, when nothing has come under the old one.
+    if ((await lstat(file).catch(absent)) !== undefined) return;
+    await rename(taken, file);
+    return;
   }
   await syncDirectory(path.dirname(file));
   await unlink(taken);

@@ -199,6 +199,8 @@ function placeOf(named: AnyNamed, file: ListedFile, context: FileContext): Place
     complete: true,
     busy: false,
     changedAt,
+    // A file system without birth times says 0, or the time of the last change.
+    ...(stat.birthtimeMs > 0 ? { bornAt: stat.birthtimeMs } : {}),
     size: stat.size,
     movable: undefined,
     prunedAt: prunedAt(context.retention, { kind, era, changedAt, sessionKey, closedAt }),

@@ -48,6 +48,8 @@ export interface Place {
   busy: boolean;
   /** Last change, ms since 1970. */
   changedAt: number;
+  /** When it was made, ms since 1970, where that can be told. */
+  bornAt?: number;
   /** Bytes there, as a guess for progress (compressed size for a compressed place). */
   size: number;
   /** When OpenClaw deletes it by its own rules, ms since 1970; `undefined`: no deadline known. */

@@ -37,11 +37,22 @@ export function readFailure(error: unknown): Failure | undefined {
     status !== undefined || credential || error.name === 'RestError' || error.name === 'AbortError';
   if (!known && !/^(E[A-Z_]+|ERR_STREAM_.*|ABORT_ERR)$/.test(code)) return undefined;
   return {
-    status: credential ? 401 : status,
+    status: credential ? statusOfToken(error) : status,
     code: credential ? 'CredentialUnavailable' : code,
     retryAfterMs: waitOf(header('retry-after-ms') ?? header('x-ms-retry-after-ms'), header('retry-after')),
     requestId: header('x-ms-request-id'),
   };
+}
+
+/** What kept a token from being got: a service that is busy may give one later, all else is a refusal. */
+function statusOfToken(error: Error): number | undefined {
+  const errors: unknown = at(error, 'errors');
+  const causes: unknown[] = [error, ...(Array.isArray(errors) ? errors : [])];
+  const busy = causes.some((cause) => {
+    const status = numberAt(cause, 'statusCode');
+    return status !== undefined && (status === 408 || status === 429 || status >= 500);
+  });
+  return busy ? undefined : 401;
 }
 
 /** True when another try may go better; an answer that came but broke off is one of those. */

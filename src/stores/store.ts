@@ -91,7 +91,7 @@ export interface Store {
   /** One partition's rows, all pages of them. An absent table or partition has none. */
   rows(table: string, partition: string, range?: Range): AsyncIterable<Row>;
 
-  /** Removes rows of one partition; absent ids are fine. All or nothing for up to 100; of more, some may remain. */
+  /** Removes rows of one partition; absent ids are fine. Of what fails some may remain, and a repeat removes it. */
   removeRows(table: string, partition: string, ids: readonly string[]): Promise<void>;
 
   close(): Promise<void>;

@@ -137,6 +137,7 @@ describe.each([
         },
         signal: new AbortController().signal,
         outages: watchOutages(nexus),
+        listed: () => undefined,
         listEverything: () => expect.fail('listed again'),
         look: () => Promise.resolve(undefined),
         closedDirectories: new Set(),

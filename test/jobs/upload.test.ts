@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -321,7 +321,7 @@ describe('a header alone', () => {
     for (let run = 0; run < 2; run++) {
       const report = await host.upload();
       expect(report).toMatchObject({ ok: true, done: 0, already: 0, skipped: 1 });
-      expect(report.agents['main']?.skipped).toEqual({ 'active, only a header so far': 1 });
+      expect(report.agents['main']?.skipped).toEqual({ 'active, nothing but a header is finished yet': 1 });
     }
     await host.write(`${ids.a}.jsonl`, header('/workspace') + messageLines(1, 'hello'), { ageMs: 1_700_000 });
     expect(await host.upload()).toMatchObject({ done: 1 });
@@ -361,6 +361,8 @@ describe('what OpenClaw does meanwhile', () => {
   });
 
   test('an archive that cannot be made costs no transcript and no second reading', async () => {
+    await host.write(`${ids.c}.jsonl`, transcript(ids.c, 1));
+    await host.upload();
     for (const id of [ids.a, ids.b]) await host.write(reset(id), transcript(id, 1));
     await writeFile(path.join(host.sessions(), 'archive'), 'not a directory');
     const report = await host.upload();
@@ -368,7 +370,7 @@ describe('what OpenClaw does meanwhile', () => {
     expect(report.agents['main']?.notMoved).toBe(2);
     expect(report.warnings).toHaveLength(1);
     const stat = () => expect.fail('asked the archive again');
-    expect(await host.upload({ through: (nexus) => ({ ...nexus, stat }) })).toMatchObject({ already: 2 });
+    expect(await host.upload({ through: (nexus) => ({ ...nexus, stat }) })).toMatchObject({ already: 3 });
   });
 });
 
@@ -435,4 +437,51 @@ test('a transcript whose blob takes no more appends goes on, whole, under the ne
   const stored = await host.stored();
   expect(String(stored.get(`main/${ids.a}`))).toBe(transcript(ids.a, 2));
   expect(String(stored.get(`main/${ids.a}~2`))).toBe(transcript(ids.a, 2) + more + more);
+});
+
+describe('when Nexus cannot be reached', () => {
+  test('the rest is not tried, and that is told of every item', async () => {
+    for (let n = 0; n < 12; n++)
+      await host.write(
+        `${String(n).padStart(8, '0')}-aaaa-4aaa-8aaa-aaaaaaaaaaaa.jsonl`,
+        transcript(ids.a, 1),
+      );
+    let tried = 0;
+    const report = await host.upload({
+      concurrency: 1,
+      through: (nexus) => ({
+        ...nexus,
+        append: () => {
+          tried++;
+          return Promise.reject(new NexusError('unavailable', 'Out of reach.'));
+        },
+      }),
+    });
+    expect(tried).toBe(3);
+    expect(report).toMatchObject({ ok: false, done: 0 });
+    expect(report.agents['main']).toMatchObject({ found: 12, failed: 12 });
+  });
+
+  test('files that cannot be read are no outage: the others go on', async () => {
+    for (const [n, id] of [ids.a, ids.b, ids.c].entries())
+      await host.write(`${id}.jsonl.deleted.2026-11-20T11-00-0${n}.000Z.zst`, 'no zstd at all');
+    await host.write(`dddddddd-${ids.a.slice(9)}.jsonl`, transcript(ids.a, 1));
+    expect(await host.upload({ concurrency: 1 })).toMatchObject({ done: 1, failed: { length: 3 } });
+  });
+});
+
+test('an active transcript without a finished line is not told to be stored', async () => {
+  await host.current([ids.a, ids.b]);
+  await host.write(`${ids.a}.jsonl`, '{"type":"sess');
+  await host.write(`${ids.b}.jsonl`, '');
+  expect(await host.backfill()).toMatchObject({ done: 0, already: 0, skipped: 2 });
+});
+
+test('what a first upload finds in archive/ and refuses is named', async () => {
+  await host.write(`${ids.a}.jsonl`, transcript(ids.a, 1));
+  await mkdir(path.join(host.sessions(), 'archive'), { recursive: true });
+  await symlink('/etc/hostname', path.join(host.sessions(), 'archive', `${ids.c}.jsonl`));
+  const report = await host.upload();
+  expect(report.ok).toBe(false);
+  expect(report.failed.map(({ item }) => path.basename(item))).toEqual([`${ids.c}.jsonl`]);
 });
