@@ -200,7 +200,7 @@ describe('77 and 3', () => {
         `error: ${directory} cannot be read by uid ${nobody} (owned by uid 0, group 0, mode 700). ` +
           `Look with \`ls -ld '${directory}'\`.\n`,
       );
-      expect(ran.stdout).toMatch(/^main +1 +1 +0 +0 +1 +0 /m);
+      expect(ran.stdout).toMatch(/^main +2 +1 +0 +0 +1 +0 /m);
 
       const status = await machine.nexus(['status'], { uid: nobody });
       expect(status.status).toBe(3);
