@@ -14,6 +14,8 @@ import { NexusError } from './errors.ts';
 import { keySchema } from './keys.ts';
 import { nearest } from './nearest.ts';
 import { maxChunkBytes } from './nexus.ts';
+import { secretSchema } from './secrets.ts';
+import { mailboxesSchema } from './sources.ts';
 
 /** A whole number within bounds, refused in words that name them. */
 function whole(least: number, most = Number.MAX_SAFE_INTEGER) {
@@ -34,6 +36,10 @@ const endpoint = text.refine(isEndpoint, {
   error: 'must be an http or https URL without user, query or fragment, like "https://nexus.example.com"',
 });
 
+/** How an agent is told of its mail. `auto`: by hooks where OpenClaw has them on, else by its command line. */
+const notifications = ['auto', 'hooks', 'cli', 'none'] as const;
+export type Notification = (typeof notifications)[number];
+
 const agent = z.strictObject({
   as: text
     .regex(agentIdPattern, {
@@ -41,6 +47,7 @@ const agent = z.strictObject({
     })
     .optional(),
   skip: z.boolean({ error: 'must be true or false' }).optional(),
+  notify: z.enum(notifications, { error: `must be one of ${notifications.join(', ')}` }).optional(),
 });
 
 /** The configuration: type, defaults, validation and documentation of every setting. */
@@ -68,8 +75,28 @@ export const configSchema = z.strictObject({
     .record(z.string(), agent)
     .default({})
     .describe(
-      'By OpenClaw agent id: `as` is its id in Nexus where that shall be another, `skip: true` leaves it alone.',
+      'By OpenClaw agent id: `as` is its id in Nexus where that shall be another, `skip: true` leaves it alone, `notify` is how it is told of its mail.',
     ),
+  notify: z
+    .strictObject({
+      by: z
+        .enum(notifications, { error: `must be one of ${notifications.join(', ')}` })
+        .default('auto')
+        .describe(
+          'How agents are told of their mail: `hooks` (POST /hooks/agent), `cli` (`openclaw agent`), `none`, or `auto`: hooks where openclaw.json has them on, else the command line.',
+        ),
+      hooksUrl: endpoint
+        .optional()
+        .describe("OpenClaw's hooks. When not said: this machine, by openclaw.json's port and path."),
+      hooksToken: secretSchema.optional().describe("When not said: openclaw.json's."),
+      waitSeconds: whole(0, 3600)
+        .default(120)
+        .describe('How long to wait for an agent to finish with what it was told.'),
+      inlineBytes: whole(0, 200_000)
+        .default(65_536)
+        .describe('How much of payloads a message carries to an agent that cannot see its inbox.'),
+    })
+    .prefault({}),
   afterUpload: z
     .enum(['archive', 'keep'], { error: 'must be "archive" or "keep"' })
     .default('archive')
@@ -104,6 +131,9 @@ export const configSchema = z.strictObject({
       port: whole(0, 65_535)
         .default(7788)
         .describe('The port that `nexus serve` listens on; 0 takes a free one.'),
+      url: endpoint
+        .optional()
+        .describe('What services outside call it by, as `nexus webhooks url` prints it.'),
     })
     .prefault({}),
   keys: z
@@ -113,6 +143,11 @@ export const configSchema = z.strictObject({
     })
     .default([])
     .describe('Who may call `nexus serve`; written by `nexus keys add`, which keeps only hashes.'),
+  mailboxes: mailboxesSchema
+    .default({})
+    .describe(
+      'By agent id in Nexus: `sources` and how each proves itself, and what may be pending at most. Written by `nexus webhooks url`.',
+    ),
   store: z
     .strictObject({
       kind: z

@@ -11,6 +11,7 @@ export type ErrorCode =
   | 'full' // a blob that takes no further append, at `length`; go on under another name
   | 'unsupported' // a content type or encoding that is never understood
   | 'range' // a byte range outside the bytes
+  | 'limited' // asked too often; try again later
   | 'busy' // somebody else holds it; try again
   | 'unavailable' // cannot be reached or cannot take it now; try again
   | 'corrupt' // what is stored is not what was stored
@@ -23,7 +24,7 @@ export interface ErrorFacts {
   length?: number;
   /** With `conflict`: the call was tried before, and that try may be what is in the way. */
   repeated?: boolean;
-  /** Seconds to wait, with `unavailable` and `busy`. */
+  /** Seconds to wait, with `unavailable`, `busy` and `limited`. */
   retryAfter?: number;
   cause?: unknown;
 }
@@ -73,6 +74,7 @@ const exitStatuses: Record<ErrorCode, number> = {
   corrupt: 69,
   changed: 75,
   unavailable: 69,
+  limited: 75,
   busy: 75,
   unauthorized: 77,
   forbidden: 77,
@@ -96,6 +98,7 @@ const httpStatuses: Record<ErrorCode, number> = {
   full: 413,
   unsupported: 415,
   range: 416,
+  limited: 429,
   busy: 503,
   unavailable: 503,
   corrupt: 500,

@@ -56,11 +56,14 @@ const layers: [name: string, files: RegExp][] = [
   ['how things are opened', /^open\.ts$/],
   ['http and openclaw', /^(http|openclaw)\//],
   ['the terminal', /^output\.ts$/],
-  ['nouns', /^(sessions|keys|config|report|storecheck|storecopy|storecontents)\.ts$/],
+  [
+    'nouns',
+    /^(sessions|webhooks|keys|config|secrets|sources|report|storecheck|storecopy|storecontents)\.ts$/,
+  ],
   ['stores', /^stores\/(?!store\.ts)/],
   [
     'words and rules',
-    /^(agents|transcripts|nexus|configfile|context|format|table|nearest)\.ts$|^stores\/store\.ts$/,
+    /^(agents|transcripts|nexus|mailbox|payload|exactjson|configfile|context|format|table|nearest)\.ts$|^stores\/store\.ts$/,
   ],
   ['locks and disk', /^(processlock|diskerrors)\.ts$/],
   ['errors', /^errors\.ts$/],

@@ -75,6 +75,7 @@ test('the table of exit statuses has every status that errors, jobs and signals 
     full: of('full'),
     unsupported: of('unsupported'),
     range: of('range'),
+    limited: of('limited'),
     busy: of('busy'),
     unavailable: of('unavailable'),
     corrupt: of('corrupt'),

@@ -35,7 +35,8 @@ export function answerError(
   if (error === undefined) return reply.code(500).send({ error: 'Internal error' });
   const status = httpStatus(error);
   reply.code(status).header(headers.error, error.code);
-  if (status === 503) reply.header('retry-after', Math.ceil(error.retryAfter ?? retryAfter));
+  if (status === 503 || status === 429)
+    reply.header('retry-after', Math.ceil(error.retryAfter ?? retryAfter));
   if (error.code === 'conflict' && error.length !== undefined) reply.header(headers.offset, error.length);
   if (error.code === 'range' && error.length !== undefined)
     reply.header('content-range', `bytes */${error.length}`);

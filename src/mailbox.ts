@@ -1,0 +1,172 @@
+/** One delivery received for an agent, as its host and its agent get it. */
+export interface Item {
+  /** `{agent}.{row}`, an agent's rows in the order of arrival (of each process; replicas' clocks may differ). */
+  id: string;
+  source: string;
+  /** ISO 8601, UTC. */
+  receivedAt: string;
+  /** As it was sent; empty when it was not said. */
+  contentType: string;
+  /** The sender's identifying ones, names in small letters; never its credentials. */
+  headers: Record<string, string>;
+  /**
+   * The body as `payloadOf` reads it: a value for JSON and forms, text for other text, base64 for anything else. A
+   * number that JavaScript cannot hold is one of `JSON.rawJSON`, so that `JSON.stringify` writes what was sent.
+   */
+  payload: unknown;
+  /** Where `payload` is base64. */
+  encoding?: 'base64';
+  /** The id of the item in history that this one repeats. */
+  replayOf?: string;
+}
+
+/** An item in a listing, without its payload. */
+export interface ListedItem extends Omit<Item, 'payload' | 'encoding'> {
+  agent: string;
+  /** Of the body as received. */
+  bytes: number;
+  state: 'pending' | 'delivered' | 'dropped';
+  /** The sender's own id of the delivery, where it has one. */
+  delivery?: string;
+  /** When it left pending, and which host it went to. */
+  acknowledgedAt?: string;
+  host?: string;
+}
+
+/** Where a page or a listing goes on: after this one, which need not exist. */
+export interface Position {
+  agent: string;
+  row: string;
+}
+
+export interface PendingRequest {
+  /** Ids in Nexus; `'*'` for all. */
+  agents: '*' | readonly string[];
+  /** 1 to 1000; default 100. */
+  limit?: number;
+  after?: Position;
+  /** Binds the mailboxes to this host; `conflict` for one that is bound to another. Without it nothing is bound. */
+  host?: string;
+  /** How long to wait for an item where there is none, ms; default 0. */
+  waitMs?: number;
+  /** Ends the wait with what there is. */
+  signal?: AbortSignal;
+}
+
+/** Oldest first within an agent, agents in ascending order; about 10 MB, but always one item where there is one. */
+export interface PendingPage {
+  items: Item[];
+  /** Absent on the last page. */
+  next?: Position;
+}
+
+export interface ItemFilter {
+  agent?: string;
+  source?: string;
+  /** Received at or after this ISO time. */
+  since?: string;
+  state?: 'pending' | 'history';
+  after?: Position;
+}
+
+export interface MailboxStanding {
+  agent: string;
+  pending: number;
+  /** Of the bodies that are pending. */
+  bytes: number;
+  /** When the oldest pending item was received. */
+  oldestAt?: string;
+  /** The host that it is bound to. */
+  host?: string;
+}
+
+/**
+ * What a host and an operator need of the mailboxes. Two implementations keep the same promises: in this process,
+ * straight on a store (`webhooks.ts`), and over HTTP (`http/mailboxclient.ts`). Everything resolved is durable, and
+ * everything may be repeated after a lost answer.
+ *
+ * Errors: as `Nexus`, and `conflict` from a mailbox that is bound to another host.
+ */
+export interface Mailbox {
+  pending(request: PendingRequest): Promise<PendingPage>;
+
+  /**
+   * Takes items out of pending and keeps them in history for 30 days. Answers how many were pending; unknown ids are
+   * no error. `host` is kept with them; `conflict`, and nothing done, when one is of a mailbox bound to another host.
+   */
+  acknowledge(ids: readonly string[], host: string): Promise<number>;
+
+  /** As `acknowledge`, of what is not wanted: its state in history is `dropped`. No host is asked. */
+  drop(ids: readonly string[]): Promise<number>;
+
+  /** Binds an agent's mailbox to a host, whoever had it, and answers who that was. */
+  claim(agent: string, host: string): Promise<string | undefined>;
+
+  /** Pending and history: agents in ascending order, within one in the order of arrival. */
+  list(filter?: ItemFilter): AsyncIterable<ListedItem>;
+
+  /** One item of pending or history with its payload; `undefined` when there is none. */
+  show(id: string): Promise<(ListedItem & Pick<Item, 'payload' | 'encoding'>) | undefined>;
+
+  /** The body as received. `not_found` when there is no such item. */
+  body(id: string): Promise<Buffer>;
+
+  /**
+   * Makes an item of history pending again, as a new item whose id it answers: the host delivers it once more.
+   * `request` is a random id of the caller's: repeated, it answers the same new id. `not_found`; `conflict` when it
+   * is pending still.
+   */
+  replay(id: string, request: string): Promise<string>;
+
+  /** How each mailbox stands; of all of them when no agents are named. */
+  standing(agents?: readonly string[]): Promise<MailboxStanding[]>;
+
+  close(): Promise<void>;
+}
+
+/** The most bytes of one webhook's body, unless its source says another: 25 × 1024². */
+export const maxWebhookBytes = 25 * 1024 * 1024;
+
+const itemId = /^([A-Za-z0-9][A-Za-z0-9_-]{0,63})\.([0-9a-z]{9,32})$/;
+
+/** The agent and row that an item's id names; `undefined` when it is no such id. */
+export function positionOf(id: string): Position | undefined {
+  const [, agent, row] = itemId.exec(id) ?? [];
+  return agent === undefined || row === undefined ? undefined : { agent, row };
+}
+
+/** One webhook as it came, from a sender who has proved itself. */
+export interface Delivery {
+  agent: string;
+  source: string;
+  /** Empty when it was not said. */
+  contentType: string;
+  /** Those to keep. */
+  headers: Record<string, string>;
+  /** As received. */
+  body: Buffer;
+  /** The sender's own id of this delivery, where it has one: it comes again when the sender tries again. */
+  delivery?: string;
+  /** The most that may be pending for the agent; 0 is without limit. */
+  most?: { items: number; bytes: number };
+}
+
+/** What was removed because it was acknowledged, or seen, more than 30 days ago. */
+export interface Pruned {
+  items: number;
+  deliveries: number;
+  blobs: number;
+}
+
+/** The mailboxes over a store: what `nexus serve` puts in, and all that `Mailbox` takes out. */
+export interface Webhooks extends Mailbox {
+  /**
+   * Keeps a webhook; durable when it resolves. `duplicate` when the sender's delivery id was seen in the last 30 days
+   * and that item is, or was, there: of many racers, in any number of processes, all answer the same id and one
+   * item is kept. `unavailable` with `retryAfter` when the agent's mailbox is full or the store cannot take it.
+   */
+  receive(delivery: Delivery): Promise<{ status: 'accepted' | 'duplicate'; id: string }>;
+
+  /** Removes what is older than 30 days, but nothing that is pending. May run anywhere, any number at once. */
+  prune(): Promise<Pruned>;
+}
