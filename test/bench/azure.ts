@@ -1,8 +1,9 @@
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { openAzureStore } from '../../src/stores/azure.ts';
-import { startAzurite } from '../stores/azurite.ts';
+import { publishedAccount, startAzurite } from '../stores/azurite.ts';
 import { faults, startFaultyProxy } from '../stores/faultyproxy.ts';
 import type { Figure, Place } from './bench.ts';
 import { measure } from './measure.ts';
@@ -14,14 +15,19 @@ const concurrency = 16;
 export async function azureFigures(
   place: (name: string) => Place,
   counts: { plain: number; faulty: number },
+  leave: (reason: string) => void,
 ): Promise<Figure[]> {
   return [
-    await besideTheSdk(place('azure'), counts.plain),
+    ...(await besidePeers(place('azure'), counts.plain, leave)),
     await withFaults(place('azure-faults'), counts.faulty),
   ];
 }
 
-async function besideTheSdk({ stateDir, nexus }: Place, count: number): Promise<Figure> {
+async function besidePeers(
+  { stateDir, nexus }: Place,
+  count: number,
+  leave: (reason: string) => void,
+): Promise<Figure[]> {
   const azurite = await startAzurite();
   try {
     const { connectionString } = azurite;
@@ -42,17 +48,52 @@ async function besideTheSdk({ stateDir, nexus }: Place, count: number): Promise<
     for (const run of [before, after])
       if (run.status !== 0) throw new Error(`the loop failed: ${run.stdout}`);
     const bare = (before.ms + after.ms) / 2;
-    return {
-      what: `backfill of ${count.toLocaleString('en-US')} transcripts to Azurite`,
-      value: `${(ours.ms / 1000).toFixed(1)} s (${Math.round(count / (ours.ms / 1000))}/s)`,
+    const what = `backfill of ${count.toLocaleString('en-US')} transcripts to Azurite`;
+    const value = `${(ours.ms / 1000).toFixed(1)} s (${Math.round(count / (ours.ms / 1000))}/s)`;
+    const besideTheSdk = {
+      what,
+      value,
       against: `the SDKs alone, same calls: ${(bare / 1000).toFixed(1)} s`,
       ratio: bare / ours.ms,
       goal: '>= 0.8',
       met: bare / ours.ms >= 0.8,
     };
+    const copied = await copyByRclone(sessions, azurite.blobs, leave);
+    if (copied === undefined) return [besideTheSdk];
+    const against = `rclone copy, blobs alone: ${(copied / 1000).toFixed(1)} s`;
+    return [besideTheSdk, { what, value, against, ratio: copied / ours.ms }];
   } finally {
     await azurite.stop();
   }
+}
+
+/** Milliseconds; `undefined` without an rclone that speaks to Azurite, which Debian's 1.60 does not. */
+async function copyByRclone(
+  sessions: string,
+  blobs: string,
+  leave: (reason: string) => void,
+): Promise<number | undefined> {
+  const { stdout } = spawnSync('rclone', ['version'], { encoding: 'utf8' });
+  const [, major = '0', minor = '0'] = /v(\d+)\.(\d+)/.exec(stdout ?? '') ?? [];
+  if (Number(major) < 1 || (Number(major) === 1 && Number(minor) < 61)) {
+    leave(
+      `rclone beside Azurite: it takes 1.61 or later, and here is ${/v[\d.]+/.exec(stdout ?? '')?.[0] ?? 'none'}`,
+    );
+    return undefined;
+  }
+  const { account, key } = publishedAccount;
+  const env = {
+    ...process.env,
+    RCLONE_CONFIG_AZURITE_TYPE: 'azureblob',
+    RCLONE_CONFIG_AZURITE_ACCOUNT: account,
+    RCLONE_CONFIG_AZURITE_KEY: key,
+    RCLONE_CONFIG_AZURITE_ENDPOINT: `${blobs}/${account}`,
+  };
+  const flags = ['--config', '/dev/null', '--transfers', String(concurrency)];
+  const run = await measure('rclone', ['copy', ...flags, sessions, 'azurite:rclone'], env);
+  if (run.status === 0) return run.ms;
+  leave(`rclone beside Azurite: it ended with status ${run.status}`);
+  return undefined;
 }
 
 /** One request in twenty fails in one of the ways of a bad line; afterwards every byte is compared. */

@@ -46,7 +46,8 @@ if (unknown.length > 0) {
 async function azure(): Promise<void> {
   const { azureFigures } = await import('./azure.ts');
   const part = process.argv.includes('--quick') ? 20 : 1;
-  figures.push(...(await azureFigures(place, { plain: 5_000 / part, faulty: 50_000 / part })));
+  const counts = { plain: 5_000 / part, faulty: 50_000 / part };
+  figures.push(...(await azureFigures(place, counts, (reason) => left.push(reason))));
 }
 
 /** 1 GiB in 5,000 transcripts into a fresh embedded store, beside rclone and cp of the same files. */

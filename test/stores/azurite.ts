@@ -9,9 +9,12 @@ export interface Azurite {
   stop: () => Promise<void>;
 }
 
-const account = 'devstoreaccount1';
-/** The key that Azurite publishes for its only account. */
-const key = 'Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==';
+/** Azurite's only account, and the key that it publishes for it. */
+export const publishedAccount = {
+  account: 'devstoreaccount1',
+  key: 'Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==',
+};
+const { account, key } = publishedAccount;
 const script = path.resolve(
   import.meta.dirname,
   '..',
