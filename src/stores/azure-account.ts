@@ -1,6 +1,8 @@
+import { createDefaultHttpClient, type HttpClient } from '@azure/core-rest-pipeline';
 import { type TableClient, TableClient as Table } from '@azure/data-tables';
 import { BlobServiceClient, type ContainerClient } from '@azure/storage-blob';
 import { NexusError } from '../errors.ts';
+import { isAzure, strange } from './azure-errors.ts';
 
 export interface AzureOptions {
   /** Of a storage account, with its key or a shared access signature. */
@@ -13,6 +15,8 @@ export interface AzureOptions {
   prefix?: string | undefined;
   /** The longest that one call may take, ms. Default 30,000. */
   timeoutMs?: number | undefined;
+  /** Of a store that has no id yet, `id` is `not_found` and makes none: for who only looks. */
+  onlyLook?: boolean | undefined;
   /** Appends that one blob takes, where that is less than the service's own 50,000. Costs a request for each append. */
   maxBlocks?: number | undefined;
 }
@@ -23,7 +27,20 @@ export interface Account {
   table(name: string): TableClient;
 }
 
-const noRetries = { blobs: { retryOptions: { maxTries: 1 } }, rows: { retryOptions: { maxRetries: 0 } } };
+const blobOptions = { retryOptions: { maxTries: 1 } };
+
+/** The SDK takes whatever answers 200 for rows, or for none; of blobs, `azure-calls` looks at the answers. */
+function rowOptions() {
+  const client = createDefaultHttpClient();
+  const httpClient: HttpClient = {
+    async sendRequest(request) {
+      const answer = await client.sendRequest(request);
+      if (!isAzure(answer.status, (name) => answer.headers.get(name))) throw strange(answer.status);
+      return answer;
+    },
+  };
+  return { retryOptions: { maxRetries: 0 }, httpClient };
+}
 
 /** `config` for options that name no account. */
 export async function openAccount(options: AzureOptions): Promise<Account> {
@@ -51,8 +68,8 @@ async function clients(options: AzureOptions): Promise<Clients> {
   const { connectionString, account, endpointSuffix = 'core.windows.net' } = options;
   if (connectionString !== undefined) {
     try {
-      const blobs = BlobServiceClient.fromConnectionString(connectionString, noRetries.blobs);
-      const rows = { ...noRetries.rows, allowInsecureConnection: blobs.url.startsWith('http:') };
+      const blobs = BlobServiceClient.fromConnectionString(connectionString, blobOptions);
+      const rows = { ...rowOptions(), allowInsecureConnection: blobs.url.startsWith('http:') };
       const table = (name: string): TableClient => Table.fromConnectionString(connectionString, name, rows);
       table('Probe'); // a connection string without tables is refused here
       return { blobs, table };
@@ -71,10 +88,10 @@ async function clients(options: AzureOptions): Promise<Clients> {
     throw new NexusError('config', 'The Azure store needs store.connectionString, or store.account.');
   const { DefaultAzureCredential } = await import('@azure/identity');
   const credential = new DefaultAzureCredential();
+  const rows = rowOptions();
   return {
-    blobs: new BlobServiceClient(`https://${account}.blob.${endpointSuffix}`, credential, noRetries.blobs),
-    table: (name) =>
-      new Table(`https://${account}.table.${endpointSuffix}`, name, credential, noRetries.rows),
+    blobs: new BlobServiceClient(`https://${account}.blob.${endpointSuffix}`, credential, blobOptions),
+    table: (name) => new Table(`https://${account}.table.${endpointSuffix}`, name, credential, rows),
   };
 }
 

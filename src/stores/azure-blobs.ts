@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { BlobDownloadResponseParsed } from '@azure/storage-blob';
 import { NexusError } from '../errors.ts';
-import type { Account } from './azure-account.ts';
+import type { Account, AzureOptions } from './azure-account.ts';
 import { type Calls, cutShort, type Operation } from './azure-calls.ts';
 import { azurePlaces } from './azure-places.ts';
 import { type BlobStat, type Store, checkBody, checkName, checkPrefix, grows } from './store.ts';
@@ -41,7 +41,11 @@ interface Look {
  * The store's id is a blob in the container `sessions` whose name no other can have, so that it goes where the
  * transcripts go.
  */
-export function azureBlobs(account: Account, calls: Calls, maxBlocks = serviceBlocks): Blobs {
+export function azureBlobs(
+  account: Account,
+  calls: Calls,
+  { maxBlocks = serviceBlocks, onlyLook = false }: Pick<AzureOptions, 'maxBlocks' | 'onlyLook'>,
+): Blobs {
   const containers = azurePlaces('container', (name, signal) =>
     account.container(name).create({ abortSignal: signal }),
   );
@@ -205,6 +209,7 @@ export function azureBlobs(account: Account, calls: Calls, maxBlocks = serviceBl
     const value = await calls.during('read the id of the store', async (operation) => {
       const known = await readId(operation);
       if (known !== undefined) return known;
+      if (onlyLook) throw new NexusError('not_found', 'Nothing is stored there yet.');
       await upload(operation, `${idPlace.container}/${idPlace.name}`, Buffer.from(randomUUID()));
       return await readId(operation);
     });

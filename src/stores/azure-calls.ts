@@ -6,6 +6,7 @@ import {
   type Failure,
   mayPass,
   readFailure,
+  strange,
   unreachable,
 } from './azure-errors.ts';
 
@@ -78,9 +79,11 @@ export function azureCalls(timeoutMs: number): Calls {
           try {
             // A connection may have died without a word: each try leaves time for another.
             const limit = Math.min(left(), Math.max(left() / 2, timeoutMs / 16));
-            return { value: await limited(request, limit), repeated };
+            const value = await limited(request, limit);
+            if (!comesFromAzure(value)) throw strange(undefined);
+            return { value, repeated };
           } catch (error) {
-            const read = readFailure(error);
+            const read = readFailure(isUnread(error) ? strange(undefined, error) : error);
             if (read === undefined) throw error;
             failure = read;
           }
@@ -115,6 +118,20 @@ export function azureCalls(timeoutMs: number): Calls {
       await Promise.allSettled(running);
     },
   };
+}
+
+/** False for an answer about blobs that lacks what the service puts into each. */
+function comesFromAzure(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null || !('_response' in value)) return true;
+  return (
+    ('requestId' in value && value.requestId !== undefined) ||
+    ('version' in value && value.version !== undefined)
+  );
+}
+
+/** What the SDK throws of an answer that it cannot read: another's, with a status that makes sense. */
+function isUnread(error: unknown): boolean {
+  return error instanceof TypeError || error instanceof RangeError || error instanceof SyntaxError;
 }
 
 /** Ends after `ms` whether or not the request heeds its signal. */

@@ -11,6 +11,27 @@ export interface Failure {
   requestId: string | undefined;
 }
 
+/** The code of an answer that did not come from the service. */
+const notAzure = 'NOT_AZURE';
+
+/**
+ * Whether an answer comes from the service, and not from a login page or a proxy on the way: what the SDKs make of
+ * those is anything from a bug to "there are no rows". True of what says more by its status: a gateway's 502 is tried
+ * again, and a firewall's 403 is a refusal.
+ */
+export function isAzure(status: number, header: (name: string) => string | undefined): boolean {
+  if (passing.has(status) || status >= 500 || status === 401 || status === 403) return true;
+  return header('x-ms-request-id') !== undefined || header('x-ms-version') !== undefined;
+}
+
+/** The failure of a request that somebody else answered. */
+export function strange(status: number | undefined, cause?: unknown): Error {
+  return Object.assign(new Error('not an answer of Azure Storage', { cause }), {
+    statusCode: status,
+    code: notAzure,
+  });
+}
+
 /** A failure that another try may not meet. */
 const passing = new Set([408, 429, 500, 502, 503, 504]);
 const passingCodes = new Set(['ContainerBeingDeleted', 'TableBeingDeleted', 'OperationTimedOut']);
@@ -33,12 +54,17 @@ export function readFailure(error: unknown): Failure | undefined {
     textAt(error, 'code') ??
     '';
   const credential = /^(Credential|Authentication|AggregateAuthentication)/.test(error.name);
+  const foreign = status !== undefined && at(error, 'response') !== undefined && !isAzure(status, header);
   const known =
-    status !== undefined || credential || error.name === 'RestError' || error.name === 'AbortError';
+    code === notAzure ||
+    status !== undefined ||
+    credential ||
+    error.name === 'RestError' ||
+    error.name === 'AbortError';
   if (!known && !/^(E[A-Z_]+|ERR_STREAM_.*|ABORT_ERR)$/.test(code)) return undefined;
   return {
     status: credential ? statusOfToken(error) : status,
-    code: credential ? 'CredentialUnavailable' : code,
+    code: credential ? 'CredentialUnavailable' : foreign ? notAzure : code,
     retryAfterMs: waitOf(header('retry-after-ms') ?? header('x-ms-retry-after-ms'), header('retry-after')),
     requestId: header('x-ms-request-id'),
   };
@@ -57,6 +83,7 @@ function statusOfToken(error: Error): number | undefined {
 
 /** True when another try may go better; an answer that came but broke off is one of those. */
 export function mayPass({ status, code }: Failure): boolean {
+  if (code === notAzure) return false;
   return status === undefined || status < 300 || passing.has(status) || passingCodes.has(code);
 }
 
@@ -73,11 +100,16 @@ export function unreachable(code: string): boolean {
 /** The failure of `what` ("read sessions/inbox/main/x.jsonl"), for its caller. Holds no URL, header or key. */
 export function azureError(what: string, failure: Failure): NexusError {
   const { status, code, retryAfterMs, requestId } = failure;
+  const said = status === undefined ? 'it makes no sense' : `HTTP ${status}`;
+  if (code === notAzure)
+    return new NexusError('unavailable', `What answers is not Azure Storage: ${said} to ${what}.`, {
+      hint: 'Check `store` in the configuration, and any proxy on the way.',
+    });
   const credential = code === 'CredentialUnavailable';
-  const said = [status === undefined || credential ? '' : `HTTP ${status}`, code]
+  const words = [status === undefined || credential ? '' : `HTTP ${status}`, code]
     .filter((part) => part !== '')
     .join(' ');
-  const told = said === '' ? 'no answer' : said;
+  const told = words === '' ? 'no answer' : words;
   // The SDK's own error holds the request with its credentials.
   const cause = new Error(requestId === undefined ? told : `${told}, request ${requestId}`);
   const facts = {
@@ -102,11 +134,6 @@ export function azureError(what: string, failure: Failure): NexusError {
     return new NexusError('too_large', `Azure takes less at once than it needs to ${what}.`, {
       ...facts,
       hint: 'Set a smaller chunkBytes.',
-    });
-  if (status !== undefined && !mayPass(failure) && code === '')
-    return new NexusError('unavailable', `What answers is not Azure Storage: HTTP ${status} to ${what}.`, {
-      ...facts,
-      hint: 'Check `store` in the configuration, and any proxy on the way.',
     });
   return new NexusError('unavailable', `Azure Storage could not ${what} (${told}).`, {
     ...facts,

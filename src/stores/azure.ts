@@ -18,7 +18,7 @@ export async function openAzureStore(options: AzureOptions): Promise<Store> {
   const account = await openAccount(options);
   const calls = azureCalls(options.timeoutMs ?? 30_000);
   return {
-    ...azureBlobs(account, calls, options.maxBlocks),
+    ...azureBlobs(account, calls, options),
     ...azureRows(account, calls),
     close: () => calls.close(),
   };

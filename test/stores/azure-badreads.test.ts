@@ -101,7 +101,8 @@ describe('reads of the azure store behind a bad line', () => {
     await open(2000);
     const [partition = '', id = ''] = ['main', 'b1'].map((key) => Buffer.from(key).toString('base64'));
     const continued = { 'x-ms-continuation-nextpartitionkey': partition, 'x-ms-continuation-nextrowkey': id };
-    const headers = { 'content-type': 'application/json;odata=minimalmetadata', ...continued };
+    const type = 'application/json;odata=minimalmetadata';
+    const headers = { 'content-type': type, 'x-ms-request-id': 'a', ...continued };
     proxy.faults(({ url }) =>
       url.includes('NextRowKey')
         ? undefined

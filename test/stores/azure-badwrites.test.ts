@@ -202,7 +202,7 @@ describe('writes of the azure store behind a bad line', () => {
 
   test('that its blob takes no more appends is told with its length', async () => {
     await open(2000);
-    const headers = { 'x-ms-error-code': 'BlockCountExceedsLimit' };
+    const headers = { 'x-ms-error-code': 'BlockCountExceedsLimit', 'x-ms-request-id': 'a' };
     proxy.faults(({ url }) =>
       url.includes('appendblock') ? { kind: 'answer', when: 'before', status: 409, headers } : undefined,
     );

@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
 import { inspect } from 'node:util';
 import { BlobServiceClient } from '@azure/storage-blob';
 import { TableClient } from '@azure/data-tables';
@@ -80,6 +82,18 @@ describe('the azure store in its account', () => {
     expect(await other.stat(log)).toBeUndefined();
     expect(await collect(other.rows('Sessions', 'main'))).toEqual([]);
     expect(await other.id()).not.toBe(await store.id());
+  });
+
+  test('makes nothing for who only looks', async () => {
+    const prefix = freshPrefix();
+    const looking = await open({ prefix, onlyLook: true });
+    expect(await codeOf(looking.id())).toBe('not_found');
+    expect(await looking.stat(log)).toBeUndefined();
+    expect(await collect(looking.rows('Sessions', 'main'))).toEqual([]);
+    const account = BlobServiceClient.fromConnectionString(azurite.connectionString);
+    expect(await collect(account.listContainers({ prefix }))).toEqual([]);
+    const id = await (await open({ prefix })).id();
+    expect(await looking.id()).toBe(id);
   });
 
   test('makes one id where many ask for it first', async () => {
@@ -223,6 +237,52 @@ describe('the azure store in its account', () => {
       expect(await codeOf(other.stat(log))).toBe('unavailable');
       expect(await codeOf(other.put('Sessions', { partition: 'main', id: 'a' }))).toBe('unavailable');
     });
+
+    test.each([
+      ['a login page', 200, 'text/html', '<html><body>Sign in</body></html>'],
+      ['an empty object', 200, 'application/json', '{}'],
+      ['an empty list', 200, 'application/json', '{"value":[]}'],
+      ['nothing', 204, 'text/plain', ''],
+      ['a page that is not there', 404, 'text/html', '<html><body>Not found</body></html>'],
+      ['a redirect', 302, 'text/html', ''],
+    ])(
+      'because %s answers in its place says so, and never that it is empty',
+      async (_, status, type, body) => {
+        const stranger = createServer((request, response) => {
+          request.resume();
+          response.writeHead(status, {
+            'content-type': type,
+            etag: '"1"',
+            'last-modified': new Date().toUTCString(),
+          });
+          response.end(request.method === 'HEAD' ? undefined : body);
+        });
+        await once(stranger.listen(0, '127.0.0.1'), 'listening');
+        const address = stranger.address();
+        const url = `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}`;
+        const other = await open({ connectionString: connectionStringOf(url, url), timeoutMs: 8000 });
+        const calls = [
+          () => other.id(),
+          () => other.stat(log),
+          () => collect(other.list('sessions/inbox/')),
+          () => collect(other.open(log)),
+          () => other.append(log, 0, bytes('x')),
+          () => other.create('payloads/main/one', bytes('x')),
+          () => other.remove(log),
+          () => collect(other.rows('Sessions', 'main')),
+          () => rowOf(other, 'Sessions', 'main', 'a'),
+          () => other.insert('Sessions', { partition: 'main', id: 'a' }),
+          () => other.put('Sessions', { partition: 'main', id: 'a' }),
+          () => other.removeRows('Sessions', 'main', ['a']),
+          () => other.removeRows('Sessions', 'main', ['a', 'b']),
+        ];
+        const told = await Promise.all(calls.map((call) => failure(call())));
+        stranger.close();
+        expect(told.map(({ code }) => code)).toEqual(calls.map(() => 'unavailable'));
+        for (const { message } of told)
+          expect(message).toMatch(/^What answers is not Azure Storage: (HTTP \d+|it makes no sense) to/);
+      },
+    );
 
     test.each<[string, AzureOptions]>([
       ['no account', { connectionString: undefined }],
