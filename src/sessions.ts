@@ -3,6 +3,7 @@ import { checkAgentId } from './agents.ts';
 import { failedWith, NexusError } from './errors.ts';
 import type { About, Card, ListOptions, Nexus, StatOptions } from './nexus.ts';
 import { maxChunkBytes } from './nexus.ts';
+import { knownAgentsOf, rememberingAgents } from './storecontents.ts';
 import { keyOf, type Row, rowOf, type Store } from './stores/store.ts';
 import { checkTranscript } from './transcripts.ts';
 
@@ -26,7 +27,8 @@ const runningDigests = 64;
  * The blob is the truth for the length, the card for the rest.
  */
 export function openSessions(store: Store, now: () => Date = () => new Date()): Nexus {
-  const knownAgents = new Set<string>();
+  const rememberAgent = rememberingAgents(store);
+  const knownAgents = knownAgentsOf(store);
   const running = new Map<string, { length: number; hash: Hash }>();
 
   async function appendBytes(name: string, offset: number, bytes: Uint8Array): Promise<number> {
@@ -46,12 +48,6 @@ export function openSessions(store: Store, now: () => Date = () => new Date()): 
     if (length === 0) return createHash('sha256').digest('hex');
     const known = running.get(name);
     return known?.length === length ? known.hash.copy().digest('hex') : undefined;
-  }
-
-  async function rememberAgent(agent: string): Promise<void> {
-    if (knownAgents.has(agent)) return;
-    await store.put('Agents', { partition: 'agents', id: agent });
-    knownAgents.add(agent);
   }
 
   /**
@@ -180,10 +176,7 @@ export function openSessions(store: Store, now: () => Date = () => new Date()): 
 
     async *list({ agent, since, after }: ListOptions = {}) {
       if (agent !== undefined) checkAgentId(agent);
-      const agents: string[] = [];
-      if (agent !== undefined) agents.push(agent);
-      else for await (const row of store.rows('Agents', 'agents')) agents.push(row.id);
-      for (const one of agents) {
+      for (const one of agent === undefined ? await knownAgents() : [agent]) {
         if (after !== undefined && one < after.agent) continue;
         const past = after?.agent === one ? after.transcript : '';
         for await (const card of cardsOf(one, past))

@@ -26,3 +26,35 @@ export async function agentsOf(store: Store): Promise<string[]> {
   for await (const { name } of store.list('sessions/inbox/')) agents.add(name.split('/')[2] ?? '');
   return [...agents].sort();
 }
+
+/** How long the agents that are known by their transcripts alone are taken for all of those, ms. */
+const agentsFreshMs = 600_000;
+
+/**
+ * As `agentsOf`, for who asks often: new agents have their row, and the names of all transcripts are read only every
+ * ten minutes, for those whose row a crash, or a table that was deleted, has taken away.
+ */
+export function knownAgentsOf(store: Store): () => Promise<string[]> {
+  let known: { agents: string[]; at: number } | undefined;
+  return async () => {
+    const now = performance.now();
+    if (known === undefined || now - known.at > agentsFreshMs)
+      known = { agents: await agentsOf(store), at: now };
+    const agents = new Set(known.agents);
+    for await (const { id } of store.rows('Agents', 'agents')) agents.add(id);
+    return [...agents].sort();
+  };
+}
+
+/**
+ * Notes an agent's name in the store before anything else of it is stored, so that a listing finds what a crash left
+ * behind it. Written once by each process.
+ */
+export function rememberingAgents(store: Store): (agent: string) => Promise<void> {
+  const known = new Set<string>();
+  return async (agent) => {
+    if (known.has(agent)) return;
+    await store.put('Agents', { partition: 'agents', id: agent });
+    known.add(agent);
+  };
+}

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { describe, failedWith, NexusError } from './errors.ts';
 import type { FailedItem } from './report.ts';
-import { agentsOf, tables } from './storecontents.ts';
+import { agentsOf, rememberingAgents, tables } from './storecontents.ts';
 import type { BlobStat, Row, Store } from './stores/store.ts';
 
 export interface CopyOptions {
@@ -194,9 +194,14 @@ export async function copyStore(from: Store, to: Store, options: CopyOptions): P
 
   const agents = await agentsOf(from);
   await copyRows('Agents', 'agents');
+  const remember = rememberingAgents(to);
+  const named = byId(await collect(from.rows('Agents', 'agents')));
   for (const agent of agents) {
     if (signal.aborted) return copied;
-    await item(`agent ${agent}`, () => copySessions(agent));
+    await item(`agent ${agent}`, async () => {
+      if (!named.has(agent)) await remember(agent);
+      await copySessions(agent);
+    });
   }
   const payloads = await collect(from.list('payloads/'));
   await copyBlobs(payloads, async (blob) => {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { expect, onTestFinished, test } from 'vitest';
-import type { Nexus } from '../src/nexus.ts';
+import type { Card, Nexus } from '../src/nexus.ts';
 import { openSessions } from '../src/sessions.ts';
 import type { Store } from '../src/stores/store.ts';
 import { temporaryStore } from './port/local.ts';
@@ -57,6 +57,15 @@ test('an agent is named before its first bytes are stored, so that a crash hides
   for await (const card of openSessions(store).list())
     cards.push(`${card.agent}/${card.transcript} ${card.length}`);
   expect(cards).toEqual(['new/x 4']);
+});
+
+test('an agent whose name was lost is still listed by its transcripts', async () => {
+  const { store } = await open();
+  await openSessions(store).append('main', 'a', 0, bytesOf('one\n'), more);
+  await store.removeRows('Agents', 'agents', ['main']);
+  const cards: Card[] = [];
+  for await (const card of openSessions(store).list()) cards.push(card);
+  expect(cards.map(({ agent, transcript }) => [agent, transcript])).toEqual([['main', 'a']]);
 });
 
 test('an append that arrives while a digest is computed keeps its card', async () => {

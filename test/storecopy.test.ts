@@ -5,6 +5,7 @@ import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { openSessions } from '../src/sessions.ts';
 import { type Copied, type CopyOptions, copyStore } from '../src/storecopy.ts';
+import { agentsOf } from '../src/storecontents.ts';
 import { openAzureStore } from '../src/stores/azure.ts';
 import { openLocalStore } from '../src/stores/local.ts';
 import { type Store, rowOf } from '../src/stores/store.ts';
@@ -71,14 +72,14 @@ function copy(from: Store, to: Store, options: Partial<CopyOptions> = {}): Promi
 
 /** Everything that a copy takes along, by name, and every transcript's card. */
 async function contentOf(store: Store): Promise<Record<string, unknown>> {
-  const content: Record<string, unknown> = {};
+  const content: Record<string, unknown> = { agents: await agentsOf(store) };
   for (const container of ['sessions/', 'payloads/'])
     for await (const { name } of store.list(container))
       content[name] = createHash('sha256')
         .update(await text(store.open(name)))
         .digest('hex');
-  for (const table of ['Agents', 'Sessions', 'WebhookItems', 'History'])
-    for (const partition of ['agents', 'main', 'work', 'orphan'])
+  for (const table of ['Sessions', 'WebhookItems', 'History'])
+    for (const partition of ['main', 'work', 'orphan'])
       content[`${table} ${partition}`] = await collect(store.rows(table, partition));
   return content;
 }
@@ -148,6 +149,15 @@ test('a transcript that is there in part goes on from where it ends, also after 
   const there = openSessions(azure);
   expect(await there.append('main', 'a', 8, bytes('three\n'), { complete: false, about })).toBe(14);
   expect(await there.stat('main', 'a', { digest: 'reread' })).toMatchObject({ length: 14 });
+});
+
+test('an agent whose name was lost has it again in the copy', async () => {
+  await fill(local);
+  await local.removeRows('Agents', 'agents', ['main', 'work']);
+  await copy(local, azure);
+  expect((await collect(azure.rows('Agents', 'agents'))).map(({ id }) => id)).toEqual(
+    expect.arrayContaining(['main', 'work']),
+  );
 });
 
 test('what has gone on in the other store is left as it is', async () => {
