@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import type { TableEntityResult } from '@azure/data-tables';
-import { NexusError } from '../errors.ts';
+import { failedWith, NexusError } from '../errors.ts';
 import type { Account } from './azure-account.ts';
 import type { Calls, Operation } from './azure-calls.ts';
 import { azurePlaces } from './azure-places.ts';
 import { type Range, type Row, type Store, checkKey, checkRow, checkTable, fieldsOf } from './store.ts';
 
-export type Rows = Pick<Store, 'insert' | 'put' | 'rows' | 'removeRows'>;
+export type Rows = Pick<Store, 'insert' | 'insertAll' | 'put' | 'rows' | 'removeRows'>;
 
 const pageSize = 1000;
 /** Rows in one transaction. */
@@ -16,9 +16,9 @@ const removalsAtOnce = 8;
 /** The random mark of an insert: it tells a conflict with another from the echo of our own request. */
 const markField = 'write_';
 /** Names that the SDK or the service keeps for itself or loses on the way, stored with "_" after them. */
-const reserved = new Set(
-  ['etag', 'timestamp', 'partitionKey', 'rowKey'].concat(Object.getOwnPropertyNames(Object.prototype)),
-);
+const ownNames = new Set(['etag', 'timestamp', 'partitionkey', 'rowkey']);
+const objectNames = new Set(Object.getOwnPropertyNames(Object.prototype));
+const reserved = (field: string): boolean => ownNames.has(field.toLowerCase()) || objectNames.has(field);
 const absences = ['ResourceNotFound', 'EntityNotFound', 'TableNotFound'] as const;
 
 type Entity = TableEntityResult<Record<string, unknown>>;
@@ -88,24 +88,41 @@ export function azureRows(account: Account, calls: Calls): Rows {
     }
   }
 
+  async function insert(table: string, row: Row): Promise<void> {
+    checkRow(table, row);
+    const mark = randomUUID();
+    const entity = { ...entityOf(row), [markField]: mark };
+    const client = account.table(table);
+    await calls.during(`insert a row into ${table}`, async (operation) => {
+      const answer = await tables.write(
+        table,
+        operation,
+        (signal) => client.createEntity(entity, { abortSignal: signal }),
+        ['EntityAlreadyExists'],
+      );
+      if (answer.refused === undefined) return;
+      if (answer.repeated && (await get(operation, table, row.partition, row.id))?.[markField] === mark)
+        return;
+      throw new NexusError('conflict', `${table} has a row ${row.partition}/${row.id} already.`);
+    });
+  }
+
   return {
-    async insert(table, row) {
-      checkRow(table, row);
-      const mark = randomUUID();
-      const entity = { ...entityOf(row), [markField]: mark };
-      const client = account.table(table);
-      await calls.during(`insert a row into ${table}`, async (operation) => {
-        const answer = await tables.write(
-          table,
-          operation,
-          (signal) => client.createEntity(entity, { abortSignal: signal }),
-          ['EntityAlreadyExists'],
-        );
-        if (answer.refused === undefined) return;
-        if (answer.repeated && (await get(operation, table, row.partition, row.id))?.[markField] === mark)
-          return;
-        throw new NexusError('conflict', `${table} has a row ${row.partition}/${row.id} already.`);
-      });
+    insert,
+
+    async insertAll(rows) {
+      for (const { table, row } of rows) checkRow(table, row);
+      let added = 0;
+      for (const { table, row } of rows) {
+        try {
+          await insert(table, row);
+        } catch (error) {
+          if (!failedWith(error, 'conflict')) throw error;
+          return added;
+        }
+        added++;
+      }
+      return added;
     },
 
     async put(table, row) {
@@ -199,7 +216,7 @@ function quoted(text: string): string {
 
 function entityOf(row: Row): { partitionKey: string; rowKey: string; [property: string]: unknown } {
   const properties = fieldsOf(row).map(([field, value]) => [
-    reserved.has(field) ? `${field}_` : field,
+    reserved(field) ? `${field}_` : field,
     typeof value === 'number'
       ? { type: 'Double', value }
       : typeof value === 'string'

@@ -16,7 +16,9 @@ export interface Database {
   read<T>(query: () => T): Promise<T>;
   /**
    * Runs a mutation; resolves when it is on stable storage. Mutations of one event-loop turn share one transaction
-   * and its sync. One that throws is undone alone; when the transaction fails, all of them are rejected.
+   * and its sync. One that throws is rejected alone, and what its statements did before stays: a mutation is one
+   * statement, or several of which the first may stand without the others. When the transaction fails, all of them
+   * are rejected.
    */
   commit(mutation: () => void): Promise<void>;
   /** After everything handed to `commit` is settled. */
@@ -28,6 +30,9 @@ interface Waiting {
   resolve: () => void;
   reject: (error: unknown) => void;
 }
+
+/** The longest that a mutation waits for others to share a transaction with. */
+const gatherMs = 4;
 
 const schemaVersion = 1;
 const schema = `
@@ -125,9 +130,6 @@ function serveDatabase(
   waitMs: number,
   made: { id: string; identity: string },
 ): Database {
-  const savepoint = sqlite.prepare('SAVEPOINT mutation');
-  const undo = sqlite.prepare('ROLLBACK TO mutation');
-  const release = sqlite.prepare('RELEASE mutation');
   let waiting: Waiting[] = [];
   let flushing: Promise<void> | undefined;
   let closed = false;
@@ -148,16 +150,15 @@ function serveDatabase(
     const refused = new Map<Waiting, unknown>();
     try {
       for (const one of batch) {
-        savepoint.run();
         try {
           one.mutation();
+          // What came after would be committed by itself.
+          if (!sqlite.isTransaction) throw new NexusError('unavailable', `${file} gave up a transaction.`);
         } catch (error) {
           // A full disk or a failed read undoes the whole transaction.
           if (!sqlite.isTransaction) throw error;
-          undo.run();
           refused.set(one, error);
         }
-        release.run();
       }
       sqlite.exec('COMMIT');
     } catch (error) {
@@ -171,9 +172,19 @@ function serveDatabase(
     }
   }
 
+  /** A turn of the event loop, and further ones while each brings more: they share the sync, which costs most. */
+  async function gather(): Promise<void> {
+    const began = performance.now();
+    let before: number;
+    do {
+      before = waiting.length;
+      await new Promise(setImmediate);
+    } while (waiting.length > before && performance.now() - began < gatherMs);
+  }
+
   async function flush(): Promise<void> {
     do {
-      await new Promise(setImmediate);
+      await gather();
       try {
         await whenFree(file, waitMs, commitWaiting);
       } catch (error) {

@@ -1,8 +1,8 @@
 import { NexusError } from '../errors.ts';
 import type { Database } from './local-database.ts';
-import { type Row, type Store, checkKey, checkRow, checkTable, fieldsOf } from './store.ts';
+import { type Row, type Store, type TableRow, checkKey, checkRow, checkTable, fieldsOf } from './store.ts';
 
-export type Rows = Pick<Store, 'insert' | 'put' | 'rows' | 'removeRows'>;
+export type Rows = Pick<Store, 'insert' | 'insertAll' | 'put' | 'rows' | 'removeRows'>;
 
 // Rows are read in pages, each a statement of its own: a snapshot kept open would keep the WAL from being emptied.
 const pageSize = 500;
@@ -22,18 +22,36 @@ export function localRows(database: Database): Rows {
   );
   const remove = sqlite.prepare('DELETE FROM rows WHERE tbl = ? AND partition = ? AND id = ?');
 
+  async function insertAll(rows: readonly TableRow[]): Promise<number> {
+    const given = rows.map(({ table, row }) => {
+      checkRow(table, row);
+      return [table, row.partition, row.id, jsonOf(row)] as const;
+    });
+    const [first] = given;
+    // The usual refusal needs no transaction, which only one process can be in.
+    if (first === undefined || (await database.read(() => exists.get(first[0], first[1], first[2]))))
+      return 0;
+    let added = 0;
+    await database.commit(() => {
+      added = 0;
+      for (const [table, partition, id, json] of given) {
+        if (insert.run(table, partition, id, json).changes !== 1) return;
+        added++;
+      }
+    });
+    return added;
+  }
+
   return {
     async insert(table, row) {
       checkRow(table, row);
-      const json = jsonOf(row);
-      const taken = (): NexusError =>
-        new NexusError('conflict', `${table} has a row ${row.partition}/${row.id} already.`);
       // The usual refusal needs no transaction, which only one process can be in.
-      if (await database.read(() => exists.get(table, row.partition, row.id))) throw taken();
-      await database.commit(() => {
-        if (insert.run(table, row.partition, row.id, json).changes !== 1) throw taken();
-      });
+      const taken = await database.read(() => exists.get(table, row.partition, row.id));
+      if (taken !== undefined || (await insertAll([{ table, row }])) === 0)
+        throw new NexusError('conflict', `${table} has a row ${row.partition}/${row.id} already.`);
     },
+
+    insertAll,
 
     async put(table, row) {
       checkRow(table, row);

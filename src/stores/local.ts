@@ -61,6 +61,7 @@ export async function openLocalStore(directory: string, options: LocalOptions = 
     list: blobs.list,
     remove: (name) => during(() => blobs.remove(name)),
     insert: (table, row) => during(() => rows.insert(table, row)),
+    insertAll: (given) => during(() => rows.insertAll(given)),
     put: (table, row) => during(() => rows.put(table, row)),
     rows: rows.rows,
     removeRows: (table, partition, ids) => during(() => rows.removeRows(table, partition, ids)),

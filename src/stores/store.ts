@@ -3,13 +3,19 @@ import { NexusError } from '../errors.ts';
 
 /**
  * A row: its key, and flat fields. `undefined` is never stored; an absent field is absent. What a store takes is what
- * `checkRow` takes: names of fields that begin with a small letter and go on in letters and digits, finite numbers,
- * and sizes that every store can hold.
+ * `checkRow` takes: names of fields that begin with a letter and go on in letters and digits (`a` is another than `A`),
+ * finite numbers, and sizes that every store can hold.
  */
 export interface Row {
   partition: string;
   id: string;
   [field: string]: string | number | boolean;
+}
+
+/** A row and the table it belongs in. */
+export interface TableRow {
+  table: string;
+  row: Row;
 }
 
 /**
@@ -84,6 +90,12 @@ export interface Store {
 
   /** Adds a row that does not exist, else `conflict`. Of many racers exactly one wins. */
   insert(table: string, row: Row): Promise<void>;
+
+  /**
+   * Adds rows that do not exist, in this order, as far as the first that exists: answers how many were added. None of
+   * them is ever there without those before it. Where it can be had, one sync for all.
+   */
+  insertAll(rows: readonly TableRow[]): Promise<number>;
 
   /** Adds or replaces a row whole. */
   put(table: string, row: Row): Promise<void>;
@@ -185,7 +197,8 @@ export function checkRow(table: string, row: Row): void {
   for (const [field, value] of fields) {
     const refuse = (code: 'invalid' | 'too_large', why: string): NexusError =>
       new NexusError(code, `The field ${JSON.stringify(field)} of ${row.partition}/${row.id} ${why}.`);
-    if (!/^[a-z][A-Za-z0-9]{0,63}$/.test(field)) throw refuse('invalid', 'is not called as a field can be');
+    if (!/^[A-Za-z][A-Za-z0-9]{0,63}$/.test(field))
+      throw refuse('invalid', 'is not called as a field can be');
     if (typeof value === 'number' ? !Number.isFinite(value) : !['string', 'boolean'].includes(typeof value))
       throw refuse('invalid', 'is neither text, a finite number nor a boolean');
     if (typeof value === 'string' && value.length > maxTextUnits)

@@ -65,6 +65,18 @@ export function describeRows(current: () => OpenedStore): void {
         'value',
         'metadata',
         'constructor',
+        'ETag',
+        'Etag',
+        'ETAG',
+        'Timestamp',
+        'PartitionKey',
+        'partitionkey',
+        'RowKey',
+        'ROWKEY',
+        'Partition',
+        'Id',
+        'Odata',
+        'odata',
       ];
       const full = row('a', Object.fromEntries(names.map((name) => [name, `${name}!`])));
       await store.insert('Sessions', full);
@@ -73,8 +85,23 @@ export function describeRows(current: () => OpenedStore): void {
       expect(await collect(store.rows('Sessions', 'main'))).toEqual([full]);
     });
 
+    test('keep fields whose names differ only in their capitals', async () => {
+      const full = row('a', {
+        source: 'a',
+        Source: 'b',
+        SOURCE: 'c',
+        A: 1,
+        a: 2,
+        timestamp: 3,
+        Timestamp: 4,
+      });
+      await store.insert('Sessions', full);
+      await store.insert('Sessions', row('b', { A: true }));
+      expect(await collect(store.rows('Sessions', 'main'))).toEqual([full, row('b', { A: true })]);
+    });
+
     test('refuse fields that not every store could hold', async () => {
-      for (const name of ['', 'A', '_a', 'a_', 'a-b', 'a.b', '1a', 'ä', 'a'.repeat(65)]) {
+      for (const name of ['', '_a', '_A', 'a_', 'a-b', 'a.b', '1a', 'ä', 'a'.repeat(65)]) {
         expect(await codeOf(store.insert('Sessions', row('a', { [name]: 1 })))).toBe('invalid');
         expect(await codeOf(store.put('Sessions', row('a', { [name]: 1 })))).toBe('invalid');
       }
@@ -101,6 +128,27 @@ export function describeRows(current: () => OpenedStore): void {
       await store.insert('Sessions', row('a', { n: 1 }));
       expect(await codeOf(store.insert('Sessions', row('a', { n: 2 })))).toBe('conflict');
       expect(await rowOf(store, 'Sessions', 'main', 'a')).toEqual(row('a', { n: 1 }));
+    });
+
+    test('inserted in order are there up to the first that was there before', async () => {
+      const rows = ['a', 'b', 'c'].map((id) => ({ table: 'Sessions', row: row(id, { n: 1 }) }));
+      await store.insert('Deliveries', row('x', {}));
+      const [a, b, c] = rows;
+      if (a === undefined || b === undefined || c === undefined) throw new Error('three rows');
+      expect(await store.insertAll([])).toBe(0);
+      expect(await store.insertAll([a, { table: 'Deliveries', row: row('x', { n: 2 }) }, b])).toBe(1);
+      expect(await ids(store.rows('Sessions', 'main'))).toEqual(['a']);
+      expect(await rowOf(store, 'Deliveries', 'main', 'x')).not.toHaveProperty('n');
+      expect(await store.insertAll([a, b])).toBe(0);
+      expect(await ids(store.rows('Sessions', 'main'))).toEqual(['a']);
+      expect(await store.insertAll([b, c])).toBe(2);
+      expect(await collect(store.rows('Sessions', 'main'))).toEqual(rows.map(({ row }) => row));
+    });
+
+    test('inserted in order are refused all when one is no row', async () => {
+      const rows = [row('a', {}), row('b', { _: 1 })].map((one) => ({ table: 'Sessions', row: one }));
+      expect(await codeOf(store.insertAll(rows))).toBe('invalid');
+      expect(await ids(store.rows('Sessions', 'main'))).toEqual([]);
     });
 
     test('inserted by many racers are won by exactly one', async () => {
