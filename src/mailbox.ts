@@ -3,7 +3,7 @@ export interface Item {
   /** `{agent}.{row}`, an agent's rows in the order of arrival (of each process; replicas' clocks may differ). */
   id: string;
   source: string;
-  /** ISO 8601, UTC. */
+  /** ISO 8601, UTC: when it first came, as its id says too; of a replay, when that was asked for. */
   receivedAt: string;
   /** As it was sent; empty when it was not said. */
   contentType: string;
@@ -40,12 +40,15 @@ export interface Position {
 }
 
 export interface PendingRequest {
-  /** Ids in Nexus; `'*'` for all. */
+  /** Ids in Nexus; `'*'` for all that the store knows. */
   agents: '*' | readonly string[];
   /** 1 to 1000; default 100. */
   limit?: number;
   after?: Position;
-  /** Binds the mailboxes to this host; `conflict` for one that is bound to another. Without it nothing is bound. */
+  /**
+   * Binds the mailboxes of the agents that are named (with `'*'`, of those with items on the page) to this host;
+   * `conflict`, and nothing else done, when one is bound to another. Without it nothing is bound or asked.
+   */
   host?: string;
   /** How long to wait for an item where there is none, ms; default 0. */
   waitMs?: number;
@@ -58,6 +61,18 @@ export interface PendingPage {
   items: Item[];
   /** Absent on the last page. */
   next?: Position;
+  /**
+   * Items at whose place nothing can be delivered: their bodies are gone from the store, or are not what was stored.
+   * They stay pending, in nobody's way, until they are restored or dropped. With a hundred of them, `items` may be
+   * empty on a page that is not the last.
+   */
+  broken?: BrokenItem[];
+}
+
+export interface BrokenItem {
+  id: string;
+  /** A sentence. */
+  reason: string;
 }
 
 export interface ItemFilter {
@@ -92,9 +107,10 @@ export interface Mailbox {
 
   /**
    * Takes items out of pending and keeps them in history for 30 days. Answers how many were pending; unknown ids are
-   * no error. `host` is kept with them; `conflict`, and nothing done, when one is of a mailbox bound to another host.
+   * no error. `host` is kept with them, and an unbound mailbox bound to it; `conflict`, and nothing done, when one is
+   * of a mailbox bound to another host. Without a host nothing is bound and nobody is asked.
    */
-  acknowledge(ids: readonly string[], host: string): Promise<number>;
+  acknowledge(ids: readonly string[], host?: string): Promise<number>;
 
   /** As `acknowledge`, of what is not wanted: its state in history is `dropped`. No host is asked. */
   drop(ids: readonly string[]): Promise<number>;
@@ -102,13 +118,16 @@ export interface Mailbox {
   /** Binds an agent's mailbox to a host, whoever had it, and answers who that was. */
   claim(agent: string, host: string): Promise<string | undefined>;
 
-  /** Pending and history: agents in ascending order, within one in the order of arrival. */
+  /**
+   * Pending and history: agents in ascending order, within one in the order of arrival. What is taken out of pending
+   * while it is listed may be left out.
+   */
   list(filter?: ItemFilter): AsyncIterable<ListedItem>;
 
   /** One item of pending or history with its payload; `undefined` when there is none. */
   show(id: string): Promise<(ListedItem & Pick<Item, 'payload' | 'encoding'>) | undefined>;
 
-  /** The body as received. `not_found` when there is no such item. */
+  /** The body as received. `not_found` when there is no such item, `corrupt` when its body is not what was stored. */
   body(id: string): Promise<Buffer>;
 
   /**
@@ -118,7 +137,7 @@ export interface Mailbox {
    */
   replay(id: string, request: string): Promise<string>;
 
-  /** How each mailbox stands; of all of them when no agents are named. */
+  /** How each mailbox stands; when no agents are named, all that have pending items or are bound to a host. */
   standing(agents?: readonly string[]): Promise<MailboxStanding[]>;
 
   close(): Promise<void>;
@@ -163,7 +182,8 @@ export interface Webhooks extends Mailbox {
   /**
    * Keeps a webhook; durable when it resolves. `duplicate` when the sender's delivery id was seen in the last 30 days
    * and that item is, or was, there: of many racers, in any number of processes, all answer the same id and one
-   * item is kept. `unavailable` with `retryAfter` when the agent's mailbox is full or the store cannot take it.
+   * item is kept. `unavailable` with `retryAfter` when the agent's mailbox is full (as it stood at most 10 s ago, where
+   * other processes receive for it too) or the store cannot take it; `too_large` for what exceeds the mailbox alone.
    */
   receive(delivery: Delivery): Promise<{ status: 'accepted' | 'duplicate'; id: string }>;
 

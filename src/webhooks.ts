@@ -1,0 +1,204 @@
+import { checkAgentId } from './agents.ts';
+import { failedWith, NexusError } from './errors.ts';
+import { type MailboxStanding, type Position, positionOf, type Pruned, type Webhooks } from './mailbox.ts';
+import { payloadOf } from './payload.ts';
+import { rememberingAgents } from './storecontents.ts';
+import { rowOf, type Store } from './stores/store.ts';
+import { bindAll, boundTo, rebind } from './webhookbinding.ts';
+import { bodyOf } from './webhookbodies.ts';
+import { countPending, openCounts } from './webhookcounts.ts';
+import { moveToHistory, pruneAgent, rowsByAgent } from './webhookhistory.ts';
+import { findItem, type Found, openKeeping } from './webhookkeep.ts';
+import { listItems } from './webhooklist.ts';
+import { openArrivals, openPending } from './webhookpending.ts';
+import {
+  bytesOf,
+  deliveryKey,
+  fieldsOfDelivery,
+  headersOf,
+  listedItem,
+  openRowIds,
+  replayKey,
+  textOf,
+} from './webhookrows.ts';
+
+/** The mailboxes over a store, in this process. Any number of processes may have them open over one store. */
+export function openWebhooks(store: Store, options: { now?: () => Date } = {}): Webhooks {
+  const now = options.now ?? (() => new Date());
+  const time = (): string => now().toISOString();
+  const closing = new AbortController();
+  const arrivals = openArrivals();
+  const counts = openCounts(store);
+  const keep = openKeeping(store, rememberingAgents(store), openRowIds(now), now);
+  const pending = openPending(store, agentsKnown, arrivals, now, closing.signal);
+
+  async function agentsKnown(): Promise<string[]> {
+    const agents: string[] = [];
+    for await (const { id } of store.rows('Agents', 'agents')) agents.push(id);
+    return agents;
+  }
+
+  async function found(id: string): Promise<Found & { position: Position }> {
+    const position = positionOf(id);
+    const item = position === undefined ? undefined : await findItem(store, position.agent, position.row);
+    if (position === undefined || item === undefined)
+      throw new NexusError('not_found', `There is no item ${JSON.stringify(id.slice(0, 100))}.`);
+    return { ...item, position };
+  }
+
+  async function move(
+    byAgent: Map<string, string[]>,
+    facts: Parameters<typeof moveToHistory>[3],
+  ): Promise<number> {
+    let moved = 0;
+    for (const [agent, rows] of byAgent) {
+      const gone = await moveToHistory(store, agent, rows, facts);
+      counts.left(
+        agent,
+        gone.length,
+        gone.reduce((sum, row) => sum + bytesOf(row), 0),
+      );
+      moved += gone.length;
+    }
+    return moved;
+  }
+
+  async function standingOf(agent: string): Promise<MailboxStanding> {
+    const { items, ...rest } = await countPending(store, checkAgentId(agent));
+    const host = await boundTo(store, agent);
+    return { agent, pending: items, ...rest, ...(host === undefined ? {} : { host }) };
+  }
+
+  return {
+    async receive(delivery) {
+      const { agent, source, body, most } = delivery;
+      checkAgentId(agent);
+      if (source === '' || source.length > 200)
+        throw new NexusError('invalid', 'A source has a name of 1 to 200 characters.');
+      const key = delivery.delivery === undefined ? undefined : deliveryKey(source, delivery.delivery);
+      let giveBack: (() => void) | undefined;
+      try {
+        if (most !== undefined) giveBack = await counts.take(agent, body.length, most);
+      } catch (error) {
+        const known =
+          key === undefined || !failedWith(error, 'unavailable') ? undefined : await duplicateOf(agent, key);
+        if (known === undefined) throw error;
+        return { status: 'duplicate', id: `${agent}.${known}` };
+      }
+      let kept = false;
+      try {
+        const item = await keep({
+          agent,
+          body,
+          ...(key === undefined ? {} : { key }),
+          fields: (row) => fieldsOfDelivery(row, delivery, key),
+        });
+        kept = item.kept;
+        if (kept) arrivals.arrived(agent);
+        return { status: kept ? 'accepted' : 'duplicate', id: `${agent}.${item.row}` };
+      } finally {
+        if (!kept) giveBack?.();
+      }
+    },
+
+    pending,
+
+    async acknowledge(ids, host) {
+      const byAgent = rowsByAgent(ids);
+      if (host !== undefined) await bindAll(store, [...byAgent.keys()], host, time());
+      const Host = host === undefined ? {} : { Host: host };
+      return await move(byAgent, { AcknowledgedAt: time(), ...Host, State: 'delivered' });
+    },
+
+    drop: (ids) => move(rowsByAgent(ids), { AcknowledgedAt: time(), State: 'dropped' }),
+
+    claim: (agent, host) => rebind(store, checkAgentId(agent), host, time()),
+
+    list: (filter = {}) => listItems(store, agentsKnown, filter),
+
+    async show(id) {
+      const position = positionOf(id);
+      const item = position === undefined ? undefined : await findItem(store, position.agent, position.row);
+      if (item === undefined) return undefined;
+      const listed = listedItem(item.row, item.pending);
+      const body = await bodyOf(store, item.row);
+      return {
+        ...listed,
+        ...(await payloadOf(listed.contentType, listed.headers['content-encoding'], body)),
+      };
+    },
+
+    async body(id) {
+      return await bodyOf(store, (await found(id)).row);
+    },
+
+    async replay(id, request) {
+      const position = positionOf(id);
+      const key = replayKey(request);
+      const made = position === undefined ? undefined : await replayMade(position, key);
+      if (position !== undefined && made !== undefined) return `${position.agent}.${made}`;
+      const { row, pending } = await found(id);
+      if (pending) throw new NexusError('conflict', `${id} is pending still: the host will deliver it.`);
+      const delivery = {
+        agent: row.partition,
+        source: textOf(row, 'Source') ?? '',
+        contentType: textOf(row, 'ContentType') ?? '',
+        headers: headersOf(row),
+        body: await bodyOf(store, row),
+      };
+      const senders = textOf(row, 'Delivery');
+      const item = await keep({
+        agent: row.partition,
+        body: delivery.body,
+        key,
+        facts: { replayOf: row.id },
+        fields: (fresh) => ({
+          ...fieldsOfDelivery(fresh, delivery, key),
+          ...(senders === undefined ? {} : { Delivery: senders }),
+          ReplayOf: id,
+        }),
+      });
+      if (item.kept) arrivals.arrived(row.partition);
+      return `${row.partition}.${item.row}`;
+    },
+
+    async standing(agents) {
+      const standings: MailboxStanding[] = [];
+      for (const agent of agents ?? (await agentsKnown())) {
+        const standing = await standingOf(agent);
+        if (agents !== undefined || standing.pending > 0 || standing.host !== undefined)
+          standings.push(standing);
+      }
+      return standings;
+    },
+
+    async prune() {
+      const pruned: Pruned = { items: 0, deliveries: 0, blobs: 0 };
+      for (const agent of await agentsKnown()) {
+        const { items, deliveries, blobs } = await pruneAgent(store, agent, now());
+        pruned.items += items;
+        pruned.deliveries += deliveries;
+        pruned.blobs += blobs;
+      }
+      return pruned;
+    },
+
+    async close() {
+      closing.abort();
+      await store.close();
+    },
+  };
+
+  /** The row of a delivery that is known and whose item is there. */
+  async function duplicateOf(agent: string, key: string): Promise<string | undefined> {
+    const row = (await rowOf(store, 'Deliveries', agent, key))?.['item'];
+    if (typeof row !== 'string') return undefined;
+    return (await findItem(store, agent, row)) === undefined ? undefined : row;
+  }
+
+  /** The row that this request has made of this item, also when that one is gone since. */
+  async function replayMade(of: Position, key: string): Promise<string | undefined> {
+    const known = await rowOf(store, 'Deliveries', of.agent, key);
+    return known?.['replayOf'] === of.row ? await duplicateOf(of.agent, key) : undefined;
+  }
+}
