@@ -2,6 +2,8 @@ import { statSync } from 'node:fs';
 import path from 'node:path';
 import type { Config } from './config.ts';
 import { openingError } from './diskerrors.ts';
+import { failedWith } from './errors.ts';
+import type { Mailbox } from './mailbox.ts';
 import type { Nexus } from './nexus.ts';
 import type { Store } from './stores/store.ts';
 
@@ -24,13 +26,28 @@ export function archivePlace(config: Config): string {
   return path.join(storeDirectory(config), 'blobs', 'sessions', 'inbox');
 }
 
-/** True when this process would work on an embedded store that is not there yet. */
-export function isFresh(config: Config): boolean {
-  if (config.endpoint !== undefined || config.store.kind !== 'local') return false;
+/** True when this process would work on a store that is not there yet. Makes nothing. */
+export async function isFresh(config: Config): Promise<boolean> {
+  if (config.endpoint !== undefined) return false;
+  if (config.store.kind === 'azure') return await isFreshAccount(config);
   try {
     return statSync(storeDirectory(config), { throwIfNoEntry: false }) === undefined;
   } catch (error) {
     throw openingError(error, config.dataDir);
+  }
+}
+
+async function isFreshAccount(config: Config): Promise<boolean> {
+  const { openAzureStore } = await import('./stores/azure.ts');
+  const store = await openAzureStore({ ...config.store, onlyLook: true });
+  try {
+    await store.id();
+    return false;
+  } catch (error) {
+    if (failedWith(error, 'not_found')) return true;
+    throw error;
+  } finally {
+    await store.close();
   }
 }
 
@@ -53,4 +70,15 @@ export async function openNexus(config: Config, signal: AbortSignal, version: st
   }
   const [store, { openSessions }] = await Promise.all([openStore(config), import('./sessions.ts')]);
   return openSessions(store);
+}
+
+/** The mailboxes as the configuration says: those of the endpoint when there is one, else of its store. */
+export async function openMailbox(config: Config, signal: AbortSignal, version: string): Promise<Mailbox> {
+  if (config.endpoint !== undefined) {
+    const { openMailboxClient } = await import('./http/mailboxclient.ts');
+    const { endpoint, apiKey, retry: retries } = config;
+    return openMailboxClient({ endpoint, key: apiKey, retries, signal, version });
+  }
+  const [store, { openWebhooks }] = await Promise.all([openStore(config), import('./webhooks.ts')]);
+  return openWebhooks(store);
 }

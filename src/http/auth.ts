@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { NexusError } from '../errors.ts';
-import { allows, findKey, type Key, type Scope } from '../keys.ts';
+import { allows, findKey, type Key, type Scope, scopes as allScopes } from '../keys.ts';
 import { isLoopback } from './loopback.ts';
 import { headers } from './wire.ts';
 
@@ -48,9 +48,27 @@ export function authenticate(keys: readonly Key[], asked: Asked): Caller {
   };
 }
 
+/**
+ * Refuses a key that may do everything in the query of a webhook's URL: senders keep their URLs, show and log them.
+ * Only who has the key learns that it is one.
+ */
+export function refuseMightyUrl(keys: readonly Key[], { headers: fields, query }: Asked): void {
+  const code = fields[headers.key] === undefined ? codeIn(query) : undefined;
+  const key = code === undefined ? undefined : findKey(keys, code);
+  if (key === undefined || !allScopes.every((scope) => allows(key, scope))) return;
+  throw new NexusError(
+    'forbidden',
+    `The key "${key.name}" may do everything and is in a webhook's URL, where others see it: run \`nexus webhooks url\` for one that may deliver only, and remove this key.`,
+  );
+}
+
 function presentedKey({ headers: fields, query }: Asked): string | undefined {
   const field = fields[headers.key];
   if (field !== undefined) return typeof field === 'string' ? field : undefined;
+  return codeIn(query);
+}
+
+function codeIn(query: unknown): string | undefined {
   if (typeof query !== 'object' || query === null || !('code' in query)) return undefined;
   return typeof query.code === 'string' ? query.code : undefined;
 }
@@ -73,7 +91,7 @@ const forwardingHeaders = [
 ];
 
 /** Without keys, loopback is the only fence: a proxy, a tunnel or a web page must not reach through it. */
-function refuseOutsiders({ headers: fields, address }: Asked): void {
+export function refuseOutsiders({ headers: fields, address }: Asked): void {
   if (address === undefined || !isLoopback(address))
     throw new NexusError(
       'forbidden',

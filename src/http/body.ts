@@ -23,14 +23,17 @@ export function refuseLength(contentLength: string | undefined, limit: number, s
 
 /** A request's body, not read until somebody wants it. */
 export interface Body {
-  /** All of it, and no further than `limit` bytes: then `too_large` with that sentence. */
-  read(limit: number, sentence: string): Promise<Buffer>;
+  /**
+   * All of it, and no further than `limit` bytes: then `too_large` with that sentence. `took` is told of the bytes of
+   * each piece, and ends it by throwing.
+   */
+  read(limit: number, sentence: string, took?: (bytes: number) => void): Promise<Buffer>;
 }
 
 /** `begin` is called before the first byte is read: the moment to answer `Expect: 100-continue`. */
 export function bodyOf(stream: Readable, begin: () => void): Body {
   return {
-    async read(limit, sentence) {
+    async read(limit, sentence, took = () => undefined) {
       const pieces: Buffer[] = [];
       let length = 0;
       begin();
@@ -39,6 +42,7 @@ export function bodyOf(stream: Readable, begin: () => void): Body {
         for await (const piece of stream.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
           length += piece.length;
           if (length > limit) throw new NexusError('too_large', sentence);
+          took(piece.length);
           pieces.push(piece);
         }
       } catch (error) {

@@ -6,9 +6,8 @@ import { failedWith, NexusError } from '../errors.ts';
 import { type Card, maxChunkBytes, type Nexus } from '../nexus.ts';
 import { checkTranscript } from '../transcripts.ts';
 import { readBytes } from './clientread.ts';
-import { checkKey, readEndpoint } from './endpoint.ts';
-import { type Answer, openRequester } from './request.ts';
-import { defaultRetries, type Retries } from './retry.ts';
+import { type ClientOptions, notNexus, openConnection } from './connection.ts';
+import type { Answer } from './request.ts';
 import {
   cardSchema,
   cursorOf,
@@ -21,22 +20,7 @@ import {
   readDigestField,
 } from './wire.ts';
 
-export interface ClientOptions {
-  endpoint: string;
-  key?: string | undefined;
-  retries?: Retries;
-  /** Ends whatever is under way: it rejects with the signal's reason. */
-  signal?: AbortSignal;
-  /** Nexus's own, said in User-Agent. */
-  version?: string;
-  /** For one try, until an answer, and between two pieces of one. Default 60 s. */
-  timeoutMs?: number;
-  /** Default: when the endpoint is another machine, where the network is dearer than the processor. */
-  compress?: boolean;
-  fetch?: typeof fetch;
-  random?: () => number;
-  now?: () => Date;
-}
+export type { ClientOptions } from './connection.ts';
 
 /** Below this, compressing saves nothing worth having. */
 const compressFrom = 1024;
@@ -51,47 +35,12 @@ const compressed = promisify(zstdCompress);
 
 /** Nexus at an endpoint. Keeps the promises of the port: what resolves is durable there. */
 export function openClient(options: ClientOptions): Nexus {
-  const endpoint = readEndpoint(options.endpoint);
-  checkKey(options.key);
+  const connection = openConnection(options);
+  const { endpoint, requester } = connection;
   const compress = options.compress ?? !endpoint.loopback;
-  const requester = openRequester({
-    endpoint,
-    key: options.key,
-    agent: `nexus/${options.version ?? '0'}`,
-    retries: options.retries ?? defaultRetries,
-    timeoutMs: options.timeoutMs ?? 60_000,
-    signal: options.signal,
-    fetch: options.fetch ?? fetch,
-    random: options.random ?? Math.random,
-    now: options.now ?? (() => new Date()),
-  });
 
   async function json<T>(schema: z.ZodType<T>, path: string): Promise<T> {
-    const pieces: Uint8Array[] = [];
-    // Through the same reader as a transcript, so that a body cut short is asked for again.
-    const answer = await readWhole(path, pieces);
-    const read = schema.safeParse(parseJson(Buffer.concat(pieces).toString('utf8')));
-    if (!read.success) throw notNexus(endpoint.base, answer);
-    return read.data;
-  }
-
-  async function readWhole(path: string, pieces: Uint8Array[]): Promise<Answer> {
-    const tries = (options.retries ?? defaultRetries).tries;
-    for (let n = 1; ; n++) {
-      const answer = await requester.ask({ method: 'GET', path, expect: [200] });
-      try {
-        pieces.length = 0;
-        for await (const piece of answer.read()) pieces.push(piece);
-        return answer;
-      } catch (error) {
-        options.signal?.throwIfAborted();
-        if (n >= tries)
-          throw new NexusError('unavailable', `The answer of ${endpoint.base} was cut short ${n} times.`, {
-            cause: error,
-          });
-        await requester.pause(n - 1);
-      }
-    }
+    return (await connection.json(schema, { method: 'GET', path, expect: [200] })).value;
   }
 
   return {
@@ -170,12 +119,11 @@ export function openClient(options: ClientOptions): Nexus {
     },
 
     read(agent, transcript, from = 0, to?: number) {
-      const tries = (options.retries ?? defaultRetries).tries;
       return readBytes(requester, {
         path: transcriptPath(agent, transcript),
         name: `${agent}/${transcript}`,
         base: endpoint.base,
-        tries,
+        tries: connection.retries.tries,
         signal: options.signal,
         from,
         to,
@@ -225,11 +173,4 @@ function markPath(agent: string, host: string): string {
   if (/^\.{0,2}$/.test(host))
     throw new NexusError('invalid', `${JSON.stringify(host)} cannot be a host's name: set \`host\`.`);
   return `/api/marks/${checkAgentId(agent)}/${encodeURIComponent(host)}`;
-}
-
-function notNexus(base: string, answer: Answer): NexusError {
-  return new NexusError(
-    'unavailable',
-    `What ${base} answers (HTTP ${answer.status}) is not what Nexus says: check the endpoint's URL and version.`,
-  );
 }

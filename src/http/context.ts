@@ -1,7 +1,10 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import type { Scope } from '../keys.ts';
+import type { Key, Scope } from '../keys.ts';
+import type { Webhooks } from '../mailbox.ts';
 import type { Nexus } from '../nexus.ts';
-import type { Caller } from './auth.ts';
+import type { Secret } from '../secrets.ts';
+import type { Mailboxes } from '../sources.ts';
+import type { Asked, Caller } from './auth.ts';
 import { type Body, noBody } from './body.ts';
 
 declare module 'fastify' {
@@ -14,6 +17,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** Set by the server before any route that is not open. */
     caller: Caller | null;
+    /** More for the request's line in the log. */
+    facts: Record<string, string> | null;
   }
 }
 
@@ -21,9 +26,20 @@ declare module 'fastify' {
 export interface Routes {
   app: FastifyInstance;
   sessions: Nexus;
+  webhooks: Webhooks;
+  keys: () => readonly Key[] | Promise<readonly Key[]>;
+  mailboxes: () => Mailboxes | Promise<Mailboxes>;
+  secretOf: (secret: Secret) => Promise<string>;
   version: string;
   now: () => Date;
   readyMs: number;
+  /** The most bytes of webhooks in memory at once; more are asked to come later. */
+  webhookBytes: number;
+}
+
+/** What `authenticate` wants to know of a request. */
+export function askedBy({ headers, query, socket }: FastifyRequest): Asked {
+  return { headers, query, address: socket.remoteAddress };
 }
 
 export function callerOf(request: FastifyRequest): Caller {

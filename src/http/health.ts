@@ -8,8 +8,8 @@ export function healthRoutes({ app, sessions, version, readyMs }: Routes): void 
 
   /** One probe at a time, however many ask: nobody without a key can load the store. */
   function storeAnswers(): Promise<void> {
-    probe ??= sessions
-      .stat('main', 'readyz')
+    // Its id too, which every answer carries: a store that was replaced answers everything else.
+    probe ??= Promise.all([sessions.storeId(), sessions.stat('main', 'readyz')])
       .then(() => undefined)
       .finally(() => {
         probe = undefined;

@@ -15,6 +15,9 @@ const lineSchema = z.object({
   status: z.number().optional(),
   ms: z.number().optional(),
   key: z.string().optional(),
+  source: z.string().optional(),
+  item: z.string().optional(),
+  why: z.string().optional(),
   err: z.object({ stack: z.string().optional(), message: z.string().optional() }).optional(),
 });
 
@@ -28,7 +31,8 @@ export function shortLines(log: Log): Log {
   };
 }
 
-function short({ level, time, msg, method, url, status, ms, key, err }: z.infer<typeof lineSchema>): string {
+function short(line: z.infer<typeof lineSchema>): string {
+  const { level, time, msg, method, url, status, ms, key, source, item, why, err } = line;
   const parts = [time.slice(11, 23)];
   if (level >= 50) parts.push('ERROR');
   else if (level >= 40) parts.push('WARN');
@@ -37,6 +41,8 @@ function short({ level, time, msg, method, url, status, ms, key, err }: z.infer<
     parts.push(method, url ?? '', status === undefined ? 'gone' : String(status));
     if (ms !== undefined) parts.push(`${Math.round(ms)} ms`);
     if (key !== undefined) parts.push(`(${key})`);
+    if (source !== undefined) parts.push(item === undefined ? source : `${source} → ${item}`);
+    if (why !== undefined) parts.push(why);
   }
   if (err !== undefined) parts.push(err.stack ?? err.message ?? '');
   return parts.filter((part) => part !== '').join(' ');

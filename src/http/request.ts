@@ -4,7 +4,7 @@ import { pause, pauseAfter, type Retries, retryAfterMs } from './retry.ts';
 import { headers, parseJson } from './wire.ts';
 
 export interface Ask {
-  method: 'GET' | 'HEAD' | 'PATCH' | 'PUT';
+  method: 'GET' | 'HEAD' | 'PATCH' | 'PUT' | 'POST' | 'DELETE';
   /** Below the endpoint, beginning with "/". */
   path: string;
   headers?: Record<string, string>;
@@ -13,6 +13,8 @@ export interface Ask {
   expect: readonly number[];
   /** For one try, in milliseconds, where the usual is too short. */
   timeoutMs?: number;
+  /** Ends this request alone: it rejects with the signal's reason. */
+  signal?: AbortSignal;
 }
 
 /** An answer whose body is still to come. It must be read with `read`, or left with `done`. */
@@ -55,10 +57,14 @@ interface TryAgain {
 
 /** Everything that is asked of an endpoint goes through here: retries, time limits, and what an answer means. */
 export function openRequester(options: RequesterOptions): Requester {
-  const { endpoint, key, agent, retries, signal, random, now } = options;
+  const { endpoint, key, agent, retries, random, now } = options;
   let store: string | undefined;
 
-  async function once(request: Ask, repeated: boolean): Promise<Answer | TryAgain> {
+  async function once(
+    request: Ask,
+    signal: AbortSignal | undefined,
+    repeated: boolean,
+  ): Promise<Answer | TryAgain> {
     const timed = timeLimit(request.timeoutMs ?? options.timeoutMs, signal);
     let response: Response;
     try {
@@ -152,13 +158,14 @@ export function openRequester(options: RequesterOptions): Requester {
 
   return {
     store: () => store,
-    pause: (n) => pause(pauseAfter(n, retries, undefined, random), signal),
+    pause: (n) => pause(pauseAfter(n, retries, undefined, random), options.signal),
     async ask(request) {
+      const signal = either(options.signal, request.signal);
       let last: TryAgain | undefined;
       for (let n = 0; n < retries.tries; n++) {
         signal?.throwIfAborted();
         if (last !== undefined) await pause(pauseAfter(n - 1, retries, last.afterMs, random), signal);
-        const result = await once(request, last !== undefined);
+        const result = await once(request, signal, last !== undefined);
         if ('headers' in result) return result;
         last = result;
       }
@@ -169,6 +176,10 @@ export function openRequester(options: RequesterOptions): Requester {
       );
     },
   };
+}
+
+function either(one: AbortSignal | undefined, other: AbortSignal | undefined): AbortSignal | undefined {
+  return one === undefined || other === undefined ? (one ?? other) : AbortSignal.any([one, other]);
 }
 
 const codes: Record<number, ErrorCode> = {

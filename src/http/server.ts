@@ -8,17 +8,24 @@ import Fastify, {
 } from 'fastify';
 import { checkAgentId } from '../agents.ts';
 import type { Key } from '../keys.ts';
+import type { Webhooks } from '../mailbox.ts';
 import type { Nexus } from '../nexus.ts';
+import type { Secret } from '../secrets.ts';
+import type { Mailboxes } from '../sources.ts';
 import { authenticate } from './auth.ts';
 import { bodyOf } from './body.ts';
-import type { Routes } from './context.ts';
+import { askedBy, type Routes } from './context.ts';
 import { answerError, errorOf, unknownRoute } from './failures.ts';
 import { healthRoutes } from './health.ts';
+import { itemRoutes } from './items.ts';
 import type { Log } from './log.ts';
+import { mailboxRoutes } from './mailboxes.ts';
 import { markRoutes } from './marks.ts';
 import { ownStore } from './ownstore.ts';
+import { pendingRoutes } from './pending.ts';
 import { sessionRoutes } from './sessions.ts';
 import { transcriptRoutes } from './transcripts.ts';
+import { webhookRoutes } from './webhooks.ts';
 import { headers } from './wire.ts';
 
 /** Milliseconds, and connections. Slow, half-open and too many peers are cut by these. */
@@ -36,6 +43,8 @@ export interface Limits {
   /** For the store to answer when readiness is asked for. */
   readyMs: number;
   connections: number;
+  /** Bytes of webhooks that are in memory at once. */
+  webhookBytes: number;
 }
 
 export const defaultLimits: Limits = {
@@ -46,12 +55,18 @@ export const defaultLimits: Limits = {
   lingerMs: 2000,
   readyMs: 5000,
   connections: 1000,
+  webhookBytes: 256 * 1024 * 1024,
 };
 
 export interface ServerOptions {
   sessions: Nexus;
+  webhooks: Webhooks;
   /** Asked at every request, so that keys can come and go while it runs. None: loopback only. */
   keys: () => readonly Key[] | Promise<readonly Key[]>;
+  /** What is known of the senders of webhooks. Asked at every request too. */
+  mailboxes: () => Mailboxes | Promise<Mailboxes>;
+  /** Throws `config`, naming the place, for a secret that is not there. */
+  secretOf: (secret: Secret) => Promise<string>;
   version: string;
   /** Absent: nothing is logged. */
   log?: Log;
@@ -61,8 +76,9 @@ export interface ServerOptions {
 
 /** The endpoint without its listener: routes, authentication, errors and the request log. */
 export function createServer(options: ServerOptions): FastifyInstance {
-  const { keys, version, now = () => new Date() } = options;
+  const { keys, mailboxes, secretOf, version, now = () => new Date() } = options;
   const sessions = ownStore(options.sessions);
+  const webhooks = ownStore(options.webhooks);
   const limits: Limits = { ...defaultLimits, ...options.limits };
   const expecting = new WeakMap<IncomingMessage, ServerResponse>();
 
@@ -114,17 +130,13 @@ export function createServer(options: ServerOptions): FastifyInstance {
   });
 
   app.decorateRequest('caller', null);
+  app.decorateRequest('facts', null);
   app.addHook('onRequest', async (request, reply) => {
     logWhenOver(request, reply);
     reply.header('cache-control', 'no-store').header('x-content-type-options', 'nosniff');
     const { open, scopes } = request.routeOptions.config;
     if (request.is404 || open === true) return;
-    const { headers: fields, query } = request;
-    const caller = authenticate(await keys(), {
-      headers: fields,
-      query,
-      address: request.socket.remoteAddress,
-    });
+    const caller = authenticate(await keys(), askedBy(request));
     request.caller = caller;
     reply.header(headers.store, await sessions.storeId());
     if (scopes === undefined) return;
@@ -134,7 +146,9 @@ export function createServer(options: ServerOptions): FastifyInstance {
   });
   app.addHook('onResponse', async ({ raw }) => {
     if (raw.complete) return;
-    // Cutting at once could take the answer away from a sender who is still sending.
+    // Cutting at once could take the answer away from a sender who is still sending, and so could not reading on: many
+    // look for an answer only when they have sent all.
+    raw.resume();
     setTimeout(() => {
       if (!raw.complete) raw.destroy();
     }, limits.lingerMs).unref();
@@ -149,11 +163,17 @@ export function createServer(options: ServerOptions): FastifyInstance {
   });
   app.setNotFoundHandler((request, reply) => unknownRoute(app, request, reply));
 
-  const routes: Routes = { app, sessions, version, now, readyMs: limits.readyMs };
+  const { readyMs, webhookBytes } = limits;
+  const opened = { sessions, webhooks, keys, mailboxes, secretOf };
+  const routes: Routes = { app, ...opened, version, now, readyMs, webhookBytes };
   healthRoutes(routes);
   markRoutes(routes);
   sessionRoutes(routes);
   transcriptRoutes(routes);
+  webhookRoutes(routes);
+  pendingRoutes(routes);
+  itemRoutes(routes);
+  mailboxRoutes(routes);
   return app;
 }
 
@@ -179,6 +199,7 @@ function logWhenOver(request: FastifyRequest, reply: FastifyReply): void {
         ...(reply.raw.headersSent ? { status: reply.raw.statusCode } : {}),
         ms: Math.round((performance.now() - started) * 10) / 10,
         ...(key === undefined ? {} : { key }),
+        ...request.facts,
       },
       'request',
     );

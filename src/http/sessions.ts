@@ -5,6 +5,7 @@ import { type Card, type ListOptions, maxChunkBytes } from '../nexus.ts';
 import { parseBody, refuseLength, requireType } from './body.ts';
 import { bodyIn, callerOf, headerOf, type Routes } from './context.ts';
 import { answerError } from './failures.ts';
+import { readQuery } from './query.ts';
 import { cursorOf, type Position, readCursor } from './wire.ts';
 
 const tooLong = 'Transcript exceeds 10 MB limit';
@@ -62,19 +63,11 @@ export function sessionRoutes({ app, sessions, now }: Routes): void {
   });
 
   app.get('/api/sessions', { config: { scopes: ['read', 'upload'] } }, async (request) => {
-    const read = listSchema.safeParse(request.query);
-    if (!read.success) {
-      const [issue] = read.error.issues;
-      throw new NexusError(
-        'invalid',
-        `Invalid ${issue?.path.join('.') ?? 'query'}: ${issue?.message ?? ''}.`,
-      );
-    }
-    const { agentId, cursor, limit } = read.data;
+    const { agentId, cursor, limit, since } = readQuery(listSchema, request);
     const caller = callerOf(request);
     if (agentId !== undefined) caller.require(['read', 'upload'], checkAgentId(agentId));
     const listing = cards(agentId ?? caller.agents, {
-      ...(read.data.since === undefined ? {} : { since: new Date(read.data.since).toISOString() }),
+      ...(since === undefined ? {} : { since: new Date(since).toISOString() }),
       ...(cursor === undefined ? {} : { after: readCursor(cursor) }),
     });
     const page: Card[] = [];

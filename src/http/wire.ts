@@ -19,6 +19,10 @@ export const headers = {
   reprDigest: 'repr-digest',
   wantReprDigest: 'want-repr-digest',
   key: 'x-functions-key',
+  /** Which host asks for its mail: percent-encoded where it is no plain name. */
+  host: 'x-nexus-host',
+  /** JSON of the items that are pending and cannot be read, as many as fit. */
+  broken: 'nexus-broken',
 } as const;
 
 export const partialUpload = 'application/partial-upload';
@@ -125,14 +129,23 @@ export type Position = NonNullable<ListOptions['after']>;
 
 /** Where a listing goes on: opaque to callers, and free of state here. */
 export function cursorOf({ agent, transcript }: Position): string {
-  return Buffer.from(JSON.stringify([agent, transcript])).toString('base64url');
+  return pairCursor(agent, transcript);
 }
 
 export function readCursor(cursor: string): Position {
+  const [agent, transcript] = readPairCursor(cursor);
+  return { agent, transcript };
+}
+
+/** The same of any agent and what is listed of it. */
+export function pairCursor(agent: string, name: string): string {
+  return Buffer.from(JSON.stringify([agent, name])).toString('base64url');
+}
+
+export function readPairCursor(cursor: string): [agent: string, name: string] {
   const read = z
     .tuple([z.string(), z.string()])
     .safeParse(parseJson(Buffer.from(cursor, 'base64url').toString('utf8')));
   if (!read.success) throw new NexusError('invalid', 'Invalid cursor: use the one that the last page gave.');
-  const [agent, transcript] = read.data;
-  return { agent, transcript };
+  return read.data;
 }

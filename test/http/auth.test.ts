@@ -8,7 +8,7 @@ const append = {
   'upload-complete': '?0',
   'content-type': 'application/partial-upload',
 };
-const mark = { 'content-type': 'application/json' };
+const json = { 'content-type': 'application/json' };
 
 /** Each route that needs a caller, and the scopes that open it. */
 const routes: [string, InjectOptions, Scope[]][] = [
@@ -24,11 +24,29 @@ const routes: [string, InjectOptions, Scope[]][] = [
   ['GET a mark', { url: '/api/marks/main/box' }, ['upload']],
   [
     'PUT a mark',
-    { method: 'PUT', url: '/api/marks/main/box', headers: mark, payload: '{"mark":"m"}' },
+    { method: 'PUT', url: '/api/marks/main/box', headers: json, payload: '{"mark":"m"}' },
     ['upload'],
   ],
   ['GET /api/store', { url: '/api/store' }, ['upload', 'pull', 'webhook', 'read']],
+  ['GET what is pending', { url: '/api/webhook/pending?agentId=main' }, ['pull']],
+  [
+    'DELETE items',
+    { method: 'DELETE', url: '/api/webhook/items', headers: json, payload: '{"ids":["main.000000000"]}' },
+    ['pull'],
+  ],
+  ['GET items', { url: '/api/webhook/items?agentId=main' }, ['pull', 'read']],
+  ['GET an item', { url: '/api/webhook/items/main.000000000' }, ['pull', 'read']],
+  ['GET a body', { url: '/api/webhook/items/main.000000000/body' }, ['pull', 'read']],
+  ['POST a replay', { method: 'POST', url: '/api/webhook/items/main.000000000/replay' }, ['pull']],
+  ['GET mailboxes', { url: '/api/webhook/mailboxes?agentId=main' }, ['pull', 'read']],
+  [
+    'PUT the host of a mailbox',
+    { method: 'PUT', url: '/api/webhook/mailboxes/main', headers: json, payload: '{"host":"box"}' },
+    ['pull'],
+  ],
 ];
+
+const ofAnAgent = routes.filter(([name]) => !['POST /api/sessions', 'GET /api/store'].includes(name));
 
 test.each(routes)('%s is 401 without a key and with a wrong one', async (_, request) => {
   const { app } = await openEndpoint({ keys: [keyWith(['upload', 'read']).key] });
@@ -53,8 +71,8 @@ test.each(routes)('%s opens to its scopes and is 403 to the others', async (_, r
   }
 });
 
-test.each(routes.slice(1, 7))("%s is 403 for an agent that is not the key's", async (_, request) => {
-  const { key, text } = keyWith(['upload', 'read'], ['other']);
+test.each(ofAnAgent)("%s is 403 for an agent that is not the key's", async (_, request) => {
+  const { key, text } = keyWith(['upload', 'read', 'pull'], ['other']);
   const { app } = await openEndpoint({ keys: [key] });
   const headers = { ...request.headers, 'x-functions-key': text };
   expect((await app.inject({ ...request, headers })).statusCode).toBe(403);

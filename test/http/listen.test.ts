@@ -3,15 +3,15 @@ import net from 'node:net';
 import { expect, onTestFinished, test } from 'vitest';
 import { serve } from '../../src/http/listen.ts';
 import { isLoopback } from '../../src/http/loopback.ts';
-import { openSessions } from '../../src/sessions.ts';
 import { temporaryStore } from '../port/local.ts';
 import { keyWith, listeningEndpoint } from './endpoint.ts';
+import { nounsOver } from './nouns.ts';
 
 async function refused(host: string, port: number): Promise<unknown> {
   const { store, remove } = await temporaryStore();
   onTestFinished(remove);
   const { signal } = new AbortController();
-  const options = { sessions: openSessions(store), keys: () => [], version: '0', host, port, signal };
+  const options = { ...nounsOver(store), keys: () => [], version: '0', host, port, signal };
   return serve(options).then(
     () => 'it listens',
     (error: unknown) => error,
@@ -57,7 +57,7 @@ test('an address that is taken is unavailable, and named', async () => {
 test('a signal that has come already stops it at once', async () => {
   const { store, remove } = await temporaryStore();
   onTestFinished(remove);
-  const options = { sessions: openSessions(store), keys: () => [], version: '0', host: '127.0.0.1', port: 0 };
+  const options = { ...nounsOver(store), keys: () => [], version: '0', host: '127.0.0.1', port: 0 };
   const { url, closed } = await serve({ ...options, signal: AbortSignal.abort() });
   await closed;
   await expect(fetch(`${url}/healthz`)).rejects.toThrow('fetch failed');

@@ -1,27 +1,34 @@
+import type { InjectOptions } from 'fastify';
 import { expect, test } from 'vitest';
 import { NexusError } from '../../src/errors.ts';
-import { createServer } from '../../src/http/server.ts';
-import type { Nexus } from '../../src/nexus.ts';
+import { openEndpoint } from './endpoint.ts';
 
-test('a store that refuses the endpoint’s credentials is the endpoint’s trouble, not the caller’s', async () => {
-  const refused = () => Promise.reject(new NexusError('forbidden', 'The account key is wrong.'));
-  const sessions: Nexus = {
-    storeId: () => Promise.resolve('one'),
-    stat: refused,
-    append: refused,
-    mark: refused,
-    setMark: refused,
-    read: () => expect.fail('not asked for'),
-    list: () => expect.fail('not asked for'),
-    close: () => Promise.resolve(),
-  };
-  const app = createServer({ sessions, keys: () => [], version: '0' });
-  const response = await app.inject({
-    url: '/api/sessions/main/x',
-    method: 'HEAD',
-    headers: { host: '127.0.0.1' },
-  });
-  expect(response.statusCode).toBe(503);
-  expect(response.headers['nexus-error']).toBe('unavailable');
-  await app.close();
-});
+const refused = () => Promise.reject(new NexusError('forbidden', 'The account key is wrong.'));
+async function* refusedListing() {
+  yield await refused();
+}
+
+test.each<[string, InjectOptions]>([
+  ['HEAD a transcript', { method: 'HEAD', url: '/api/sessions/main/x' }],
+  ['list transcripts', { url: '/api/sessions' }],
+  ['receive a webhook', { method: 'POST', url: '/api/webhook/main?source=x', payload: 'x' }],
+  ['list items', { url: '/api/webhook/items' }],
+  ['fetch what is pending', { url: '/api/webhook/pending' }],
+])(
+  'to %s of a store that refuses the endpoint’s credentials is 503, not a refusal of the caller',
+  async (_, request) => {
+    const { app, log } = await openEndpoint({
+      over: (sessions) => ({ ...sessions, stat: refused, list: refusedListing }),
+      overWebhooks: (webhooks) => ({
+        ...webhooks,
+        receive: refused,
+        pending: refused,
+        list: refusedListing,
+      }),
+    });
+    const answer = await app.inject(request);
+    expect([answer.statusCode, answer.headers['nexus-error']]).toEqual([503, 'unavailable']);
+    expect(answer.body).not.toContain('account key');
+    expect(log.join('')).toContain('The account key is wrong.');
+  },
+);

@@ -125,6 +125,19 @@ test('a person at a terminal gets a short line', async () => {
   const lines = shortLines({ write: (line) => void short.push(line) });
   for (const line of log) lines.write(line);
   lines.write('not JSON\n');
+  const webhook = {
+    level: 30,
+    time: '2026-11-23T10:00:00.123Z',
+    method: 'POST',
+    url: '/api/webhook/main',
+    ms: 2,
+  };
+  lines.write(JSON.stringify({ ...webhook, status: 202, source: 'github', item: 'main.0mwt6' }));
+  lines.write(JSON.stringify({ ...webhook, status: 401, why: 'It is too old.' }));
   expect(short[0]).toMatch(/^\d\d:\d\d:\d\d\.\d{3} GET \/api\/store 200 \d+ ms\n$/);
-  expect(short[1]).toBe('not JSON\n');
+  expect(short.slice(1)).toEqual([
+    'not JSON\n',
+    '10:00:00.123 POST /api/webhook/main 202 2 ms github → main.0mwt6\n',
+    '10:00:00.123 POST /api/webhook/main 401 2 ms It is too old.\n',
+  ]);
 });

@@ -1,8 +1,8 @@
 import { afterAll } from 'vitest';
 import { openClient } from '../../src/http/client.ts';
 import { serve } from '../../src/http/listen.ts';
-import { openSessions } from '../../src/sessions.ts';
 import { openAzureStore } from '../../src/stores/azure.ts';
+import { nounsOver } from '../http/nouns.ts';
 import { freshPrefix, startAzurite } from '../stores/azurite.ts';
 import { type Archive, shipTo } from './host.ts';
 
@@ -16,12 +16,12 @@ export async function shipOverAzure(): Promise<void> {
 async function overAzure(connectionString: string): Promise<Archive> {
   const options = { connectionString, prefix: freshPrefix() };
   const stop = new AbortController();
-  const sessions = openSessions(await openAzureStore(options));
+  const nouns = nounsOver(await openAzureStore(options));
   const { url, closed } = await serve({
     host: '127.0.0.1',
     port: 0,
     signal: stop.signal,
-    sessions,
+    ...nouns,
     keys: () => Promise.resolve([]),
     version: '0.0.0',
   });
@@ -31,7 +31,7 @@ async function overAzure(connectionString: string): Promise<Archive> {
     async close() {
       stop.abort();
       await closed;
-      await sessions.close();
+      await nouns.sessions.close();
     },
   };
 }

@@ -1,7 +1,7 @@
 import { openClient } from '../../src/http/client.ts';
 import { serve } from '../../src/http/listen.ts';
 import { hashKey, makeKey } from '../../src/keys.ts';
-import { openSessions } from '../../src/sessions.ts';
+import { nounsOver } from '../http/nouns.ts';
 import { temporaryStore } from './local.ts';
 import { describePort } from './suite.ts';
 
@@ -14,7 +14,7 @@ for (const compress of [false, true])
       host: '127.0.0.1',
       port: 0,
       signal: stop.signal,
-      sessions: openSessions(store),
+      ...nounsOver(store),
       keys: () => [{ name: 'suite', hash: hashKey(key), agents: '*', scopes: ['upload'] }],
       version: '0.0.0',
     });
