@@ -131,13 +131,13 @@ function attempt(path: string): Stats {
   }
 }
 
-interface RosterEntry {
+export interface RosterEntry {
   id: string;
   json: Json;
 }
 
 /** Agents of the configuration: `agents.entries.<id>` since 2026.8, `agents.list[]` before. */
-function rosterOf(config: Json, warnings: string[]): RosterEntry[] {
+export function rosterOf(config: Json, warnings: string[]): RosterEntry[] {
   const agents = isObject(config['agents']) ? config['agents'] : {};
   const named: [unknown, unknown][] = [];
   if (isObject(agents['entries'])) named.push(...Object.entries(agents['entries']));
