@@ -55,6 +55,11 @@ export interface Report {
   busy?: FailedItem[];
 }
 
+/** What of a job's report decides its exit status. */
+export interface Ending extends Pick<Report, 'done' | 'failed' | 'interrupted' | 'busy'> {
+  oversized?: FailedItem[];
+}
+
 export function emptyAudit(): Audit {
   return { found: 0, stored: 0, transcripts: 0, already: 0, skipped: {}, failed: 0, bytes: 0, moved: 0 };
 }
@@ -87,12 +92,12 @@ export function closeReport(report: Report, now: Date): Report {
  * The exit status of a job: 130 or 143 when a signal ended it, 69 when nothing could be done because Nexus cannot
  * be reached, 3 when some items failed or were too large, 75 when another job holds an agent, else 0.
  */
-export function reportStatus(report: Report, unavailable: boolean): number {
+export function reportStatus(report: Ending, unavailable: boolean): number {
   if (report.interrupted === 'SIGINT') return 130;
   if (report.interrupted === 'SIGTERM') return 143;
   if (unavailable && report.done === 0)
     return exitStatus(new NexusError('unavailable', 'Nexus cannot be reached.'));
-  if (report.failed.length + report.oversized.length > 0) return exit.someFailed;
+  if (report.failed.length + (report.oversized ?? []).length > 0) return exit.someFailed;
   if ((report.busy ?? []).length > 0) return exitStatus(new NexusError('busy', 'Another job is at work.'));
   return exit.done;
 }

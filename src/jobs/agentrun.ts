@@ -5,6 +5,7 @@ import { type FailedItem, skip } from '../report.ts';
 import type { KnownKey, Shipped } from './ledger.ts';
 import { moveStored } from './moving.ts';
 import type { Outages } from './outages.ts';
+import { inParallel } from './parallel.ts';
 import { measure, ship, type Shipping, storedDigest, type Target } from './ship.ts';
 import {
   dueToMove,
@@ -270,12 +271,4 @@ function forgetVanished(run: AgentRun, shipped: Map<string, Shipped>): void {
   for (const place of shipped.keys())
     if (!here.has(place) && (run.options.everything || !listedByBackfillOnly(place)))
       run.ledger.forget(run.store, run.agent, place);
-}
-
-async function inParallel<T>(items: T[], atOnce: number, work: (item: T) => Promise<void>): Promise<void> {
-  const queue = items.values();
-  const worker = async () => {
-    for (const item of queue) await work(item);
-  };
-  await Promise.all(Array.from({ length: Math.min(atOnce, items.length) }, worker));
 }

@@ -1,5 +1,3 @@
-import { mkdir } from 'node:fs/promises';
-import path from 'node:path';
 import { agentIdPattern } from '../agents.ts';
 import type { Config } from '../config.ts';
 import { stoppedBy } from '../context.ts';
@@ -9,10 +7,12 @@ import { isFresh } from '../open.ts';
 import { listAgent } from '../openclaw/agent.ts';
 import { locate, type State } from '../openclaw/locate.ts';
 import type { Listing, Place } from '../openclaw/source.ts';
-import { acquireLock, holderOf } from '../processlock.ts';
 import { type Audit, closeReport, emptyAudit, type FailedItem, type Report } from '../report.ts';
+import { underLock } from './agentlock.ts';
 import { previewAgent, runAgent } from './agentrun.ts';
-import { type Ledger, openLedger } from './ledger.ts';
+import { aliasOf, chooseAgents } from './choosing.ts';
+import { rememberRun } from './lastruns.ts';
+import { ledgerFile, openLedger } from './ledger.ts';
 import { watchOutages } from './outages.ts';
 import type { RunOptions } from './sortout.ts';
 
@@ -100,7 +100,7 @@ export async function runJob(
   const chosen = chooseAgents(state, config, request.agents);
 
   // A dry run on a fresh machine leaves nothing behind, not even an empty store.
-  const fresh = request.dryRun && isFresh(config);
+  const fresh = request.dryRun && (await isFresh(config));
   const ledger = openLedger(fresh ? ':memory:' : ledgerFile(config), warn);
   let nexus: Nexus | undefined;
   try {
@@ -152,7 +152,11 @@ export async function runJob(
         });
       };
       try {
-        await underLock(config, as, request.job, report, id, work);
+        const held = await underLock(config, as, request.job, work);
+        if (held !== undefined) {
+          report.busy = [...(report.busy ?? []), { item: `agent ${id}`, reason: held }];
+          delete report.agents[id];
+        }
       } catch (error) {
         if (around.signal.aborted) break;
         // What concerns the whole agent: its marks, the ledger, its lock, or a bug.
@@ -167,32 +171,13 @@ export async function runJob(
     const stopped = stoppedBy(around.signal);
     if (stopped !== undefined) report.interrupted = stopped;
     closeReport(report, now());
-    if (!request.dryRun) remember(ledger, report, now(), warn);
+    if (!request.dryRun) rememberRun(ledger, report, report.done > 0, now(), warn);
     return { report, unavailable: outages?.last() ?? false };
   } finally {
     ledger.close();
     await nexus?.close();
   }
 }
-
-/**
- * Keeps the report of a run. One that left everything to another job is none; and of a watcher's many passes in which
- * nothing happened, one in ten minutes will do.
- */
-function remember(ledger: Ledger, report: Report, at: Date, warn: (message: string) => void): void {
-  if (Object.keys(report.agents).length === 0 && (report.busy ?? []).length > 0) return;
-  try {
-    const [last] = ledger.runs(report.job, 1);
-    const uneventful = report.ok && report.done === 0 && last?.ok === true;
-    if (uneventful && at.getTime() - Date.parse(last.endedAt) < betweenUneventfulMs) return;
-    const { job, startedAt, ok } = report;
-    ledger.addRun({ job, startedAt, endedAt: at.toISOString(), ok, report });
-  } catch (error) {
-    warn(`The report of this run could not be kept: ${describe(error)}`);
-  }
-}
-
-const betweenUneventfulMs = 600_000;
 
 /** A listing this old is made anew before an agent's turn, and before a file of it is moved. */
 const everythingAgainMs = 2_000;
@@ -224,41 +209,6 @@ function lookingAgain(first: { listing: Listing; listedAt: number; list: ListAga
       return (await places).get(name);
     },
   };
-}
-
-/** The file of the ledger under a data directory. */
-export function ledgerFile(config: Config): string {
-  return path.join(config.dataDir, 'host', 'ledger.sqlite');
-}
-
-/** An agent's id in Nexus, which `agents.<id>.as` may set. */
-export function aliasOf(config: Config, agent: string): string {
-  return config.agents[agent]?.as ?? agent;
-}
-
-function chooseAgents(state: State, config: Config, wanted: readonly string[]): State['agents'] {
-  const unknown = wanted.filter((id) => !state.agents.some((agent) => agent.id === id));
-  if (unknown.length > 0) {
-    const known = state.agents.map((agent) => agent.id).join(', ');
-    throw new NexusError(
-      'usage',
-      `OpenClaw has no agent ${unknown.map((id) => JSON.stringify(id)).join(', ')}.`,
-      {
-        hint: known === '' ? `There is none in ${state.stateDir}.` : `It has: ${known}.`,
-      },
-    );
-  }
-  const kept = state.agents.filter(({ id }) => config.agents[id]?.skip !== true);
-  for (const { id } of kept) {
-    const other = kept.find((agent) => agent.id !== id && aliasOf(config, agent.id) === aliasOf(config, id));
-    if (other !== undefined)
-      throw new NexusError(
-        'config',
-        `The agents ${id} and ${other.id} would both be ${aliasOf(config, id)} in Nexus.`,
-        { hint: `Give one of them another id: \`nexus config set agents.${id}.as NAME\`.` },
-      );
-  }
-  return kept.filter(({ id }) => wanted.length === 0 || wanted.includes(id));
 }
 
 async function lookAt(
@@ -313,33 +263,6 @@ function noteProblems(report: Report, audit: Audit, { unreadable, skipped }: Lis
   for (const { item, reason } of skipped) report.failed.push({ item, reason: `Not shipped: ${reason}.` });
   audit.found += skipped.length + unreadable.length;
   audit.failed += unreadable.length + skipped.length;
-}
-
-/** One job at a time works on an agent; the kernel frees the lock of one that died. */
-async function underLock(
-  config: Config,
-  agent: string,
-  job: string,
-  report: Report,
-  id: string,
-  work: () => Promise<void>,
-): Promise<void> {
-  const file = path.join(config.dataDir, 'host', 'locks', `${agent}.lock`);
-  const since = new Date().toISOString();
-  const holder = `\`nexus ${job}\` (pid ${process.pid} on ${config.host}, since ${since})`;
-  await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
-  const lock = await acquireLock(file, { waitMs: 0, holder });
-  if (lock === undefined) {
-    const who = (await holderOf(file)) ?? 'another job';
-    report.busy = [...(report.busy ?? []), { item: `agent ${id}`, reason: `Held by ${who}.` }];
-    delete report.agents[id];
-    return;
-  }
-  try {
-    await work();
-  } finally {
-    await lock.release();
-  }
 }
 
 function progressOver(candidates: Candidate[], tell: (state: Progress) => void) {

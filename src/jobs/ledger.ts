@@ -1,6 +1,7 @@
 import { mkdirSync, renameSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import type { Config } from '../config.ts';
 import { checkOwner, diskError, openingError } from '../diskerrors.ts';
 import { createPrivateFile } from '../processlock.ts';
 
@@ -69,6 +70,11 @@ export interface Ledger {
   /** The newest first, at most `limit`. */
   runs: (job: string, limit: number) => Run[];
   close: () => void;
+}
+
+/** The file of the ledger under a data directory. */
+export function ledgerFile(config: Config): string {
+  return path.join(config.dataDir, 'host', 'ledger.sqlite');
 }
 
 const runsKept = 50;

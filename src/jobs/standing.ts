@@ -5,7 +5,7 @@ import type { State } from '../openclaw/locate.ts';
 import { copyKinds, isQuiet, type Place, type Unreadable } from '../openclaw/source.ts';
 import type { Era } from '../transcripts.ts';
 import { timeOf } from './eventtimes.ts';
-import { aliasOf } from './job.ts';
+import { aliasOf } from './choosing.ts';
 import type { Ledger } from './ledger.ts';
 import { hasExactSize, isWaiting, isShipped } from './sortout.ts';
 

@@ -1,0 +1,134 @@
+import { openclawEnvironment } from '../config.ts';
+import type { Context } from '../context.ts';
+import { formatCount, formatDuration, formatItems } from '../format.ts';
+import { runPull } from '../jobs/pull.ts';
+import { type Notified, type PullAudit, type PullReport, pullStatus } from '../jobs/pullreport.ts';
+import type { PullSurroundings } from '../jobs/pullsite.ts';
+import { tellDue } from '../jobs/pulltell.ts';
+import { openMailbox } from '../open.ts';
+import type { Output } from '../output.ts';
+
+export interface PullOptions {
+  agent: string[];
+  follow?: boolean;
+}
+
+/** How many failed items are named on a terminal; `--json` names all. */
+const mostNamed = 20;
+
+/** After a signal what is in the inbox is still acknowledged, if that takes no longer. */
+const graceMs = 5_000;
+
+/** Puts pending webhooks into the inboxes of this host's agents and tells them; with `follow` stays and does so. */
+export async function pull(context: Context, options: PullOptions): Promise<number> {
+  const { config, env, output, signal, now, version } = context;
+  const line = output.progress();
+  const grace = afterwards(signal, graceMs);
+  let delivered = 0;
+  const around: PullSurroundings = {
+    config,
+    env: openclawEnvironment(config, env),
+    openMailbox: () => openMailbox(config, grace.signal, version),
+    signal,
+    now,
+    warn: (message) => output.warn(message),
+    progress(items) {
+      delivered += items;
+      if (options.follow !== true) line.update(`pull-webhooks: ${formatItems(delivered, 'item')} delivered`);
+    },
+    tell: tellDue(config, openclawEnvironment(config, env)),
+  };
+  const request = { agents: options.agent };
+  try {
+    const { report, unavailable } = await (options.follow === true
+      ? (await import('../jobs/pullfollow.ts')).followPull(request, around, (audit, agent) =>
+          showPass(output, audit, agent),
+        )
+      : runPull(request, around));
+    line.stop();
+    showPull(output, report);
+    return pullStatus(report, unavailable);
+  } finally {
+    line.stop();
+    grace.end();
+  }
+}
+
+/** A signal that follows another after a while. */
+function afterwards(signal: AbortSignal, ms: number): { signal: AbortSignal; end: () => void } {
+  const later = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  const begin = () => {
+    timer = setTimeout(() => later.abort(signal.reason), ms);
+    timer.unref();
+  };
+  signal.addEventListener('abort', begin, { once: true });
+  return {
+    signal: later.signal,
+    end() {
+      signal.removeEventListener('abort', begin);
+      clearTimeout(timer);
+    },
+  };
+}
+
+/** What one pass of `--follow` did, on stderr: stdout gets the sum at the end. */
+function showPass(output: Output, audit: PullAudit, agent: string): void {
+  const parts = [
+    ...(audit.delivered > 0 ? [`${formatItems(audit.delivered, 'item')} delivered`] : []),
+    ...notifiedParts(audit.notified),
+  ];
+  output.info(`pull-webhooks: ${agent}: ${parts.join(', ')}.`);
+}
+
+function showPull(output: Output, report: PullReport): void {
+  if (output.json) {
+    output.result(report);
+    return;
+  }
+  const agents = Object.entries(report.agents);
+  if (agents.length > 0)
+    output.table(
+      ['agent', 'delivered', 'already', 'failed', 'told', 'admitted', 'repeated', 'not told', 'waiting'].map(
+        (title) => ({ title }),
+      ),
+      agents.map(([id, { as, delivered, already, failed, notified }]) => [
+        as === undefined ? id : `${id} (as ${as})`,
+        delivered,
+        already,
+        failed,
+        notified.done,
+        notified.admitted,
+        notified.repeated,
+        notified.failed,
+        notified.waiting,
+      ]),
+    );
+  const unwell = [...report.failed, ...(report.busy ?? [])];
+  for (const { item, reason } of unwell.slice(0, mostNamed)) output.error(`${item}: ${reason}`);
+  if (unwell.length > mostNamed)
+    output.error(`and ${unwell.length - mostNamed} more; --json names them all.`);
+  const told = notifiedParts(report.notified);
+  const parts = [
+    `${formatItems(report.delivered, 'item')} delivered`,
+    `${formatCount(report.already)} already there`,
+    `${formatCount(report.failed.length)} failed`,
+    ...told,
+  ];
+  const ended = report.interrupted === undefined ? '' : `, stopped by ${report.interrupted}`;
+  output.result(`pull-webhooks: ${parts.join(', ')}, in ${formatDuration(report.durationMs)}${ended}.`);
+}
+
+/** Batches by what became of them; those that there are none of are left out. */
+function notifiedParts({ done, admitted, repeated, failed, waiting }: Notified): string[] {
+  const counts: [number, string][] = [
+    [done, 'told'],
+    [admitted, 'admitted'],
+    [repeated, 'repeated'],
+    [failed, 'not told'],
+    [waiting, 'waiting'],
+  ];
+  return counts
+    .filter(([count]) => count > 0)
+    .map(([count, how]) => `${formatItems(count, 'message')} ${how}`);
+}
