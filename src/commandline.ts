@@ -3,6 +3,7 @@ import type { Settings } from './configfile.ts';
 import type { Context, Surroundings } from './context.ts';
 import { NexusError } from './errors.ts';
 import { collect, commas, type Flags, listIn, numberIn, pick, since, textIn, until, whole } from './flags.ts';
+import { declareWebhooks } from './webhookline.ts';
 
 /** A command line that makes sense. */
 export interface Invocation {
@@ -75,7 +76,7 @@ function declare(program: Command, found: (invocation: Invocation) => void): voi
       const flags = command.optsWithGlobals<Flags>();
       const configFile = textIn(flags, 'config');
       const json = flags['json'] === true;
-      const names = command.processedArgs.filter((name) => typeof name === 'string');
+      const names = command.processedArgs.flat().filter((name) => typeof name === 'string');
       const name = pathOf(command);
       found({ kind: 'command', name, json, configFile, run: (given) => run(given, flags, names) });
     });
@@ -135,6 +136,20 @@ function declare(program: Command, found: (invocation: Invocation) => void): voi
     });
   });
 
+  const pull = command(
+    program,
+    'pull-webhooks',
+    'put what came for the agents into their inboxes, and tell them',
+    'nexus pull-webhooks --follow',
+  )
+    .option('--agent <id>', 'only this OpenClaw agent; may be said several times', collect)
+    .option('--follow', 'stay, and deliver what comes as it comes')
+    .option('--json', 'print one JSON object');
+  actConfigured(pull, pick(), async (context, flags) => {
+    const command = await import('./commands/pull.ts');
+    return command.pull(context, { agent: listIn(flags, 'agent'), follow: flags['follow'] === true });
+  });
+
   const serve = command(
     program,
     'serve',
@@ -159,6 +174,10 @@ function declare(program: Command, found: (invocation: Invocation) => void): voi
 
   declareStore(program.command('store').description('what holds the data'));
   declareSessions(program.command('sessions').description('what the archive holds'));
+  declareWebhooks(program.command('webhooks').description('what services outside sent, and their URLs'), {
+    command,
+    run: (command, run) => actConfigured(command, pick(), run),
+  });
   declareKeys(program.command('keys').description('who may call `nexus serve`'));
   declareConfig(program.command('config').description('read and change the configuration file'));
 
@@ -241,12 +260,14 @@ function declare(program: Command, found: (invocation: Invocation) => void): voi
     )
       .option('--agents <ids>', 'the agents it is good for, separated by commas (default: all)', commas)
       .option('--scopes <scopes>', 'of upload, pull, webhook and read (default: all)', commas)
+      .option('--print-config', "print all keys, hashed, for the replicas' environment; keep nothing here")
       .option('--json', 'print {"name", "key"}');
     act(add, async (given, flags, [name = '']) => {
       const [agents, scopes] = [flags['agents'], flags['scopes']].map((list) =>
         Array.isArray(list) ? list.map(String) : undefined,
       );
-      return (await import('./commands/keys.ts')).add(given, { name, agents, scopes });
+      const printConfig = flags['printConfig'] === true;
+      return (await import('./commands/keys.ts')).add(given, { name, agents, scopes, printConfig });
     });
 
     const list = command(group, 'list', 'list the keys', 'nexus keys list').option(
@@ -336,9 +357,17 @@ function wantsJson(argv: readonly string[]): boolean {
 /** Commander's complaint, as one sentence of ours. */
 function sentenceOf(error: CommanderError, name: string): NexusError {
   const [complaint = '', advice] = error.message.replace(/^error: /, '').split('\n');
-  const sentence = `${complaint.charAt(0).toUpperCase()}${complaint.slice(1).replace(/\.$/, '')}.`;
+  const sentence = withoutValues(complaint);
   const near = advice === undefined ? '' : ` ${advice.replace(/^\(|\)$/g, '')}`;
   return new NexusError('usage', sentence + near, {
     hint: `See \`nexus ${name === '' ? '' : `${name} `}--help\`.`,
   });
+}
+
+/** What was mistyped may be a secret in the wrong place: only what is short enough to be none is repeated. */
+function withoutValues(text: string): string {
+  const complaint = text
+    .replace(/(Expected \d+ arguments?) but got (\d+): .*$/s, '$1 but got $2')
+    .replace(/'([^']{33,})'/gs, "'…'");
+  return `${complaint.charAt(0).toUpperCase()}${complaint.slice(1).replace(/\.$/, '')}.`;
 }

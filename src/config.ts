@@ -11,10 +11,12 @@ import {
   type Settings,
 } from './configfile.ts';
 import { NexusError } from './errors.ts';
+import { mask, propertiesOf, schemaAt } from './jsonschema.ts';
 import { keySchema } from './keys.ts';
 import { nearest } from './nearest.ts';
 import { maxChunkBytes } from './nexus.ts';
 import { secretSchema } from './secrets.ts';
+import { valueAt } from './settings.ts';
 import { mailboxesSchema } from './sources.ts';
 
 /** A whole number within bounds, refused in words that name them. */
@@ -142,7 +144,9 @@ export const configSchema = z.strictObject({
       error: 'must not hold two keys of one name',
     })
     .default([])
-    .describe('Who may call `nexus serve`; written by `nexus keys add`, which keeps only hashes.'),
+    .describe(
+      'Who may call `nexus serve`; written by `nexus keys add`, which keeps only hashes. Those of the environment, a JSON list, are added to those of the file.',
+    ),
   mailboxes: mailboxesSchema
     .default({})
     .describe(
@@ -187,6 +191,9 @@ export const configSchema = z.strictObject({
         error: 'must have a connectionString or an account where its kind is azure',
       },
     )
+    .refine(({ connectionString, account }) => connectionString === undefined || account === undefined, {
+      error: 'must not have both a connectionString and an account: take one of them out',
+    })
     .prefault({}),
 });
 
@@ -198,6 +205,7 @@ export const variables = {
   endpoint: 'NEXUS_ENDPOINT',
   apiKey: 'NEXUS_API_KEY',
   host: 'NEXUS_HOST_NAME',
+  keys: 'NEXUS_KEYS',
   'store.kind': 'NEXUS_STORE',
   'store.connectionString': 'NEXUS_STORE_CONNECTION_STRING',
   'store.account': 'NEXUS_STORE_ACCOUNT',
@@ -278,13 +286,13 @@ export function listSettings(): Setting[] {
   return walk(jsonSchema(), '');
 }
 
-function jsonSchema(): unknown {
-  return z.toJSONSchema(configSchema, { io: 'input', unrepresentable: 'any' });
+/** A setting's value, whatever lies below it, without its secrets. */
+export function withoutSecrets(setting: readonly string[], value: unknown): unknown {
+  return mask(schemaAt(jsonSchema(), setting), value);
 }
 
-function propertiesOf(schema: unknown): Settings {
-  const properties = valueAt(schema, ['properties']);
-  return isSettings(properties) ? properties : {};
+function jsonSchema(): unknown {
+  return z.toJSONSchema(configSchema, { io: 'input', unrepresentable: 'any' });
 }
 
 function parse(layers: Layer[], env: Environment): Config {
@@ -294,6 +302,7 @@ function parse(layers: Layer[], env: Environment): Config {
   if (dataHome !== undefined && isAbsolute(dataHome)) merged['dataDir'] = join(dataHome, 'nexus');
   else if (home !== undefined) merged['dataDir'] = join(home, '.local', 'share', 'nexus');
   for (const layer of layers.toReversed()) merged = overlay(merged, layer.values);
+  merged = overlay(merged, { keys: allKeys(layers) });
   expandHome(merged, 'dataDir', home);
   if (isSettings(merged['openclaw'])) expandHome(merged['openclaw'], 'stateDir', home);
   if (merged['dataDir'] === undefined)
@@ -302,20 +311,20 @@ function parse(layers: Layer[], env: Environment): Config {
     });
   const result = configSchema.safeParse(merged);
   if (result.success) return result.data;
-  const wrong = result.error.issues.flatMap((issue) => complaints(issue, layers));
+  const wrong = result.error.issues.flatMap((issue) => complaints(issue, layers, merged));
   throw new NexusError('config', `The configuration is wrong: ${wrong.join('; ')}.`);
 }
 
-function complaints(issue: z.core.$ZodIssue, layers: Layer[]): string[] {
+function complaints(issue: z.core.$ZodIssue, layers: Layer[], merged: Settings): string[] {
   const path = issue.path.map(String);
   if (issue.code === 'unrecognized_keys')
     return issue.keys.map((key) => {
       const near = nearest(key, knownKeys(path));
       const field = [...path, key];
       const advice = near === undefined ? '' : `, did you mean ${[...path, near].join('.')}?`;
-      return `${field.join('.')} (${originOf(field, layers)}) is no setting${advice}`;
+      return `${field.join('.')} (${originOf(field, layers, merged)}) is no setting${advice}`;
     });
-  return [`${path.join('.')} (${originOf(path, layers)}) ${sentenceOf(issue)}`];
+  return [`${path.join('.')} (${originOf(path, layers, merged)}) ${sentenceOf(issue)}`];
 }
 
 function sentenceOf(issue: z.core.$ZodIssue): string {
@@ -326,37 +335,23 @@ function sentenceOf(issue: z.core.$ZodIssue): string {
 }
 
 function knownKeys(path: string[]): string[] {
-  if (path[0] === 'agents') return Object.keys(agent.shape);
-  if (path[0] === 'keys') return Object.keys(keySchema.shape);
-  return Object.keys(
-    propertiesOf(
-      valueAt(
-        jsonSchema(),
-        path.flatMap((key) => ['properties', key]),
-      ),
-    ),
-  );
+  return Object.keys(propertiesOf(schemaAt(jsonSchema(), path)));
 }
 
-function originOf(path: string[], layers: Layer[]): string {
-  const layer = layers.find(({ values }) => valueAt(values, path) !== undefined) ?? layers.at(-1);
+function originOf(path: string[], layers: Layer[], merged: Settings): string {
+  // A key is at another place of the merged list than of the layer's own.
+  const key = path[0] === 'keys' && path.length > 1 ? valueAt(merged, path.slice(0, 2)) : undefined;
+  const says = ({ values }: Layer) =>
+    key === undefined
+      ? valueAt(values, path) !== undefined
+      : Object.values(values['keys'] ?? {}).includes(key);
+  const layer = layers.find(says) ?? layers.at(-1);
   return layer === undefined ? 'by default' : layer.origin(path.join('.'));
-}
-
-/** What lies at a path of keys, own properties only. */
-export function valueAt(settings: unknown, path: readonly string[]): unknown {
-  let value = settings;
-  for (const key of path) {
-    if (typeof value !== 'object' || value === null) return undefined;
-    const own: { value?: unknown } | undefined = Object.getOwnPropertyDescriptor(value, key);
-    value = own?.value;
-  }
-  return value;
 }
 
 function variableOf(field: string): string {
   const names: Record<string, string> = variables;
-  return `in ${names[field] ?? 'the environment'}`;
+  return `in ${names[field] ?? names[field.split('.', 1)[0] ?? ''] ?? 'the environment'}`;
 }
 
 function fromEnvironment(env: Environment): Settings {
@@ -365,12 +360,34 @@ function fromEnvironment(env: Environment): Settings {
     const value = env[name];
     if (value === undefined || value === '') continue;
     const [outer = field, inner] = field.split('.');
-    values = overlay(values, { [outer]: inner === undefined ? value : { [inner]: value } });
+    const said = field === 'keys' ? jsonOr(value) : value;
+    values = overlay(values, { [outer]: inner === undefined ? said : { [inner]: said } });
   }
   // A shell's user means a relative path from where they stand; a file's author cannot.
   const { dataDir } = values;
   if (typeof dataDir === 'string' && !dataDir.startsWith('~/')) values['dataDir'] = resolve(dataDir);
   return values;
+}
+
+/** What the text is as JSON, or itself: the schema then says what it must be. */
+function jsonOr(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+/**
+ * The keys of every layer together: replicas get theirs from the environment. Of two with one name the upper layer's
+ * counts. `undefined` leaves what is said, which is nothing or no list.
+ */
+function allKeys(layers: Layer[]): unknown[] | undefined {
+  const lists = layers.map(({ values }) => values['keys']).filter((list) => list !== undefined);
+  if (lists.length < 2 || !lists.every((list) => Array.isArray(list))) return undefined;
+  const [over = [], ...under]: unknown[][] = lists;
+  const taken = new Set(over.map((key) => valueAt(key, ['name'])));
+  return [...under.flat().filter((key) => !taken.has(valueAt(key, ['name']))), ...over];
 }
 
 function expandHome(settings: Settings, field: string, home: string | undefined): void {
@@ -390,7 +407,8 @@ function overlay(under: Settings, over: Settings): Settings {
   return Object.fromEntries([...Object.entries(under), ...laid]);
 }
 
-function isEndpoint(address: string): boolean {
+/** An http or https URL that a path can be put after. */
+export function isEndpoint(address: string): boolean {
   if (!URL.canParse(address)) return false;
   const url = new URL(address);
   const plain = url.username === '' && url.password === '' && url.search === '' && url.hash === '';

@@ -140,9 +140,20 @@ function unwritable(path: string, error: unknown): NexusError {
   });
 }
 
-function holdsSecret(settings: Settings): boolean {
-  const { apiKey, store } = settings;
-  return apiKey !== undefined || (isSettings(store) && store['connectionString'] !== undefined);
+/** The settings that the schema marks as secret, wherever they lie: this layer does not know the schema. */
+const secretNames = new Set(['apiKey', 'connectionString', 'hooksToken', 'secret', 'verifyToken']);
+
+/** Whether a secret itself is in there; where one is kept is none. */
+function holdsSecret(settings: unknown): boolean {
+  if (Array.isArray(settings)) return settings.some(holdsSecret);
+  if (!isSettings(settings)) return false;
+  return Object.entries(settings).some(
+    ([name, value]) => holdsSecret(value) || (secretNames.has(name) && isPlain(value)),
+  );
+}
+
+function isPlain(value: unknown): boolean {
+  return Array.isArray(value) ? value.some(isPlain) : value !== null && typeof value !== 'object';
 }
 
 function parseJson(path: string, content: string): Settings {

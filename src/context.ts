@@ -8,6 +8,8 @@ export interface Surroundings {
   output: Output;
   /** Aborted by SIGINT or SIGTERM; its reason is an `Interrupted`. A command finishes the item in hand and ends. */
   signal: AbortSignal;
+  /** One line of stdin, asked for by this text and not shown where it is typed. `usage` when it is empty. */
+  readHiddenLine: (prompt: string) => Promise<string>;
   now: () => Date;
   version: string;
   /** Absolute path of the configuration file, whether or not it exists. */

@@ -3,6 +3,7 @@ import { type Invocation, readCommandLine } from './commandline.ts';
 import { configPath } from './configfile.ts';
 import { interrupted, type StopSignal, stoppedBy } from './context.ts';
 import { describe, exit, exitStatus, NexusError } from './errors.ts';
+import { readHiddenLine } from './input.ts';
 import { createOutput, type Output } from './output.ts';
 
 /**
@@ -47,6 +48,13 @@ async function run(
       env,
       output,
       signal,
+      readHiddenLine: (prompt) =>
+        readHiddenLine(prompt, {
+          stdin: process.stdin,
+          prompt: (text) => void process.stderr.write(text),
+          signal,
+          interrupt: () => void process.kill(process.pid, 'SIGINT'),
+        }),
       now: () => new Date(),
       version,
       configPath: file,
@@ -72,14 +80,28 @@ async function settle(output: Output, status: number): Promise<number> {
   }
 }
 
+const nothingShipped = { done: 0, already: 0, skipped: 0, bytes: 0, durationMs: 0, agents: {} };
+
+/** By job: the counts of a report of a run that did nothing. */
+const nothingDone: Partial<Record<string, object>> = {
+  backfill: nothingShipped,
+  upload: nothingShipped,
+  'pull-webhooks': {
+    delivered: 0,
+    already: 0,
+    durationMs: 0,
+    agents: {},
+    notified: { done: 0, admitted: 0, repeated: 0, failed: 0, waiting: 0 },
+  },
+};
+
 /** The one object on stdout of a command that failed. Jobs name themselves `job`, as their reports do. */
 function failure(name: string, stopped: boolean, error: unknown): object {
   const code = error instanceof NexusError ? error.code : stopped ? 'interrupted' : 'internal';
   const reason = { code, message: describe(error) };
-  if (name !== 'backfill' && name !== 'upload')
-    return { command: name, ok: false, error: reason, schemaVersion: 1 };
   // The fields of a report, so that a script reads the same ones whatever happened.
-  const nothing = { done: 0, already: 0, skipped: 0, bytes: 0, durationMs: 0, agents: {} };
+  const nothing = nothingDone[name];
+  if (nothing === undefined) return { command: name, ok: false, error: reason, schemaVersion: 1 };
   const failed = [{ item: name, reason: reason.message }];
   return { schemaVersion: 1, job: name, ok: false, ...nothing, failed, error: reason };
 }

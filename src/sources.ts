@@ -26,21 +26,34 @@ const headerName = z
   .regex(/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$/, { error: "must be a header's name" })
   .transform((name) => name.toLowerCase());
 
-const hmacSchema = z.strictObject({
-  header: headerName.describe('Where the signature is.'),
-  algorithm: z.enum(['sha256', 'sha512', 'sha1']).default('sha256'),
-  encoding: z.enum(['hex', 'base64']).default('hex'),
-  prefix: z.string().max(32).default('').describe('What stands before it, like `sha256=`.'),
-  signed: z
-    .string()
-    .max(200)
-    .refine((template) => template.includes('{body}'), { error: 'must contain {body}' })
-    .default('{body}')
-    .describe('What is signed: `{body}`, and `{timestamp}` where there is one, like `{timestamp}.{body}`.'),
-  timestampHeader: headerName
-    .optional()
-    .describe('Where the time is, in seconds or milliseconds since 1970.'),
-});
+const hmacSchema = z
+  .strictObject({
+    header: headerName.describe('Where the signature is.'),
+    algorithm: z.enum(['sha256', 'sha512', 'sha1']).default('sha256'),
+    encoding: z.enum(['hex', 'base64']).default('hex'),
+    prefix: z.string().max(32).default('').describe('What stands before it, like `sha256=`.'),
+    signed: z
+      .string()
+      .max(200)
+      .refine((template) => template.includes('{body}'), { error: 'must contain {body}' })
+      // One time and body must not have the same text as another time and body.
+      .refine((template) => !/\{timestamp\}(\d|\{body\})|(\d|\{body\})\{timestamp\}/.test(template), {
+        error: 'must have something that is no digit between {timestamp} and {body}, like {timestamp}.{body}',
+      })
+      .default('{body}')
+      .describe('What is signed: `{body}`, and `{timestamp}` where there is one, like `{timestamp}.{body}`.'),
+    timestampHeader: headerName
+      .optional()
+      .describe('Where the time is, in seconds or milliseconds since 1970.'),
+  })
+  .refine(
+    ({ signed, timestampHeader }) => signed.includes('{timestamp}') === (timestampHeader !== undefined),
+    {
+      error:
+        'must be there when {timestamp} is signed, and only then: a time that is not signed proves nothing',
+      path: ['timestampHeader'],
+    },
+  );
 
 /** What the endpoint knows of one sender of one agent. */
 export const sourceSchema = z
@@ -64,7 +77,9 @@ export const sourceSchema = z
     delivery: z
       .union([z.strictObject({ header: headerName }), z.strictObject({ json: z.string().min(1).max(200) })])
       .optional()
-      .describe("Where the sender's id of a delivery is: a header, or a dotted path in the JSON body."),
+      .describe(
+        "Where the sender's id of a delivery is: a header, a dotted path in the JSON body, or a form's field.",
+      ),
     challenge: z
       .enum(['microsoft-graph'])
       .optional()

@@ -3,8 +3,22 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import * as fc from 'fast-check';
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
-import { type Config, checkSettings, listSettings, loadConfig, openclawEnvironment } from '../src/config.ts';
-import { configPath, editSettings, type Environment, type Settings } from '../src/configfile.ts';
+import * as z from 'zod';
+import {
+  type Config,
+  checkSettings,
+  configSchema,
+  listSettings,
+  loadConfig,
+  openclawEnvironment,
+} from '../src/config.ts';
+import {
+  configPath,
+  editSettings,
+  type Environment,
+  readSettings,
+  type Settings,
+} from '../src/configfile.ts';
 import { describe as told, NexusError } from '../src/errors.ts';
 
 let home: string;
@@ -301,6 +315,59 @@ test('every setting is documented', () => {
   expect(all.filter(({ description }) => !description.endsWith('.'))).toEqual([]);
   expect(all.filter(({ secret }) => secret).map(({ name }) => name)).toEqual([
     'apiKey',
+    'notify.hooksToken',
     'store.connectionString',
   ]);
+});
+
+test('a file that others can read is refused for a secret of every place that the schema has for one', async () => {
+  const marked: string[][] = [];
+  const schema: unknown = z.toJSONSchema(configSchema, { io: 'input', unrepresentable: 'any' });
+  (function walk(at: unknown, keys: string[]): void {
+    if (typeof at !== 'object' || at === null) return;
+    if (Reflect.get(at, 'secret') === true) marked.push(keys);
+    for (const [name, below] of Object.entries(at)) {
+      if (name === 'properties')
+        for (const [key, one] of Object.entries(Object(below))) walk(one, [...keys, key]);
+      else if (name === 'additionalProperties') walk(below, [...keys, 'any']);
+      else if (name === 'anyOf') for (const branch of Object.values(Object(below))) walk(branch, keys);
+      else if (name === 'items') walk(below, [...keys, '0']);
+    }
+  })(schema, []);
+  expect(marked.map((keys) => keys.join('.'))).toEqual([
+    'apiKey',
+    'notify.hooksToken',
+    'mailboxes.any.sources.any.secret',
+    'mailboxes.any.sources.any.secret.0',
+    'mailboxes.any.sources.any.verifyToken',
+    'store.connectionString',
+  ]);
+  for (const keys of marked) {
+    const holding = keys.reduceRight<unknown>(
+      (value, key) => (key === '0' ? [value] : { [key]: value }),
+      'a secret',
+    );
+    await written(JSON.stringify(holding), 0o644);
+    await expect(readSettings(file), keys.join('.')).rejects.toThrow('holds a secret');
+  }
+  await written('{"mailboxes":{"secret":{"sources":{"verifyToken":{"secret":{"env":"A"}}}}}}', 0o644);
+  await expect(readSettings(file)).resolves.toBeDefined();
+});
+
+test('the keys of the environment are added to those of the file, and go before one of the same name', async () => {
+  const key = (name: string, digit: string) => ({
+    name,
+    hash: digit.repeat(64),
+    agents: '*',
+    scopes: ['read'],
+  });
+  await written({ keys: [key('a', '1'), key('b', '1')] });
+  const env = { NEXUS_KEYS: JSON.stringify([key('b', '2'), key('c', '2')]) };
+  const { keys } = await load(env);
+  expect(keys.map(({ name, hash }) => name + hash[0])).toEqual(['a1', 'b2', 'c2']);
+  for (const wrong of ['nxk_notalist', '{}', '[{"name":"x"}]'])
+    await expect(load({ NEXUS_KEYS: wrong })).rejects.toMatchObject({
+      code: 'config',
+      message: expect.stringMatching(/keys.*NEXUS_KEYS/),
+    });
 });

@@ -50,20 +50,20 @@ function resolved(from: string, to: string): string {
 
 /** From the top down: a file imports from its own layer or from those below it. */
 const layers: [name: string, files: RegExp][] = [
-  ['main', /^(main|commandline|flags)\.ts$/],
+  ['main', /^(main|commandline|webhookline|flags)\.ts$/],
   ['commands', /^commands\//],
   ['jobs', /^jobs\//],
   ['how things are opened', /^open\.ts$/],
   ['http and openclaw', /^(http|openclaw)\//],
-  ['the terminal', /^output\.ts$/],
+  ['the terminal', /^(input|output)\.ts$/],
   [
     'nouns',
-    /^(sessions|webhooks|keys|config|secrets|sources|report|storecheck|storecopy|storecontents)\.ts$/,
+    /^(sessions|webhook\w+|keys|config|secrets|sources|report|storecheck|storecopy|storecontents)\.ts$/,
   ],
   ['stores', /^stores\/(?!store\.ts)/],
   [
     'words and rules',
-    /^(agents|transcripts|nexus|mailbox|payload|exactjson|configfile|context|format|table|nearest)\.ts$|^stores\/store\.ts$/,
+    /^(agents|transcripts|nexus|mailbox|payload|exactjson|configfile|settings|jsonschema|context|format|table|nearest)\.ts$|^stores\/store\.ts$/,
   ],
   ['locks and disk', /^(processlock|diskerrors)\.ts$/],
   ['errors', /^errors\.ts$/],
@@ -96,7 +96,7 @@ test('no file imports from a layer above its own, types apart', () => {
 });
 
 test('no noun, store or rule knows the commands, jobs, HTTP or OpenClaw, not even their types', () => {
-  const above = /^(main|commandline|flags|open)\.ts$|^(commands|jobs|http|openclaw)\//;
+  const above = /^(main|commandline|webhookline|flags|open)\.ts$|^(commands|jobs|http|openclaw)\//;
   const found = imports.filter((one) => above.test(one.to) && !above.test(one.from));
   expect(pairs(found)).toEqual([]);
 });
@@ -130,22 +130,27 @@ test('commands are loaded when they are run, and by nobody but the command line'
     ({ from, to, lazy, type }) =>
       to.startsWith('commands/') &&
       !type &&
-      (from.startsWith('commands/') ? false : !lazy || from !== 'commandline.ts'),
+      (from.startsWith('commands/') ? false : !lazy || !/^(commandline|webhookline)\.ts$/.test(from)),
   );
   expect(pairs(found)).toEqual([]);
 });
 
 describe('each effect has one home', () => {
   const homes: [what: string, specifier: RegExp, home: RegExp][] = [
-    ['commander', /^commander$/, /^(commandline|flags)\.ts$/],
+    ['commander', /^commander$/, /^(commandline|webhookline|flags)\.ts$/],
     ['conf', /^conf$/, /^configfile\.ts$/],
     ['ora', /^ora$/, /^output\.ts$/],
     ['Fastify', /^(fastify|@fastify\/.*|pino)$/, /^http\/(server|listen)\.ts$/],
     ['chokidar', /^chokidar$/, /^jobs\/watch\.ts$/],
     ['JSON5', /^json5$/, /^openclaw\//],
-    ['SQLite', /^node:sqlite$/, /^(stores|openclaw)\/|^jobs\/ledger\.ts$|^(processlock|diskerrors)\.ts$/],
+    [
+      'SQLite',
+      /^node:sqlite$/,
+      /^(stores|openclaw)\/|^jobs\/(ledger|deliveries)\.ts$|^(processlock|diskerrors)\.ts$/,
+    ],
     ['the Azure SDK', /^@azure\//, /^stores\/azure/],
     ['child processes', /^node:(child_process|cluster|worker_threads)$/, /^$/],
+    ['execa', /^execa$/, /^openclaw\/cli\.ts$/],
     ['the network', /^node:(https?|net|tls|http2|dgram|dns.*)$/, /^http\//],
   ];
   test.each(homes)('%s', (_, specifier, home) => {
@@ -178,7 +183,9 @@ function withoutComments(text: string): string {
 }
 
 test('heavy packages are loaded only by what needs them', () => {
-  const found = imports.filter(({ to, lazy, type }) => /^(conf|ora|chokidar)$/.test(to) && !type && !lazy);
+  const found = imports.filter(
+    ({ to, lazy, type }) => /^(conf|ora|chokidar|execa)$/.test(to) && !type && !lazy,
+  );
   const eager = found.filter(({ from }) => from !== 'jobs/watch.ts');
   expect(pairs(eager)).toEqual([]);
 });

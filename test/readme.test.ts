@@ -6,8 +6,8 @@ import { readCommandLine } from '../src/commandline.ts';
 import { listSettings } from '../src/config.ts';
 import { type ErrorCode, exit, exitStatus, NexusError } from '../src/errors.ts';
 import { createServer } from '../src/http/server.ts';
-import { openSessions } from '../src/sessions.ts';
 import { openLocalStore } from '../src/stores/local.ts';
+import { nounsOver } from './http/nouns.ts';
 
 const readme = await readFile(path.join(import.meta.dirname, '..', 'README.md'), 'utf8');
 
@@ -88,8 +88,8 @@ test('the table of exit statuses has every status that errors, jobs and signals 
 
 test('the routes in the table are those that the endpoint has, as far as they take or give transcripts', async () => {
   const directory = await mkdtemp(path.join(tmpdir(), 'nexus-readme-'));
-  const sessions = openSessions(await openLocalStore(directory));
-  const app = createServer({ sessions, keys: () => [], version: '0' });
+  const nouns = nounsOver(await openLocalStore(directory));
+  const app = createServer({ ...nouns, keys: () => [], version: '0' });
   try {
     const routes = tableAfter('## The endpoint').flatMap(([cell = '']) =>
       [...cell.matchAll(/`([A-Z]+) ([^`]+)`/g)].map(([, method = '', url = '']) => ({
@@ -101,7 +101,7 @@ test('the routes in the table are those that the endpoint has, as far as they ta
     expect(routes.filter(({ method, url }) => !app.hasRoute({ method, url }))).toEqual([]);
   } finally {
     await app.close();
-    await sessions.close();
+    await nouns.sessions.close();
     await rm(directory, { recursive: true, force: true });
   }
 });

@@ -1,14 +1,16 @@
-import { checkSettings, listSettings, valueAt } from '../config.ts';
+import { checkSettings, listSettings, withoutSecrets } from '../config.ts';
 import { editSettings, isSettings, type Settings } from '../configfile.ts';
 import type { Context, Surroundings } from '../context.ts';
 import { failedWith, NexusError } from '../errors.ts';
 import { nearest } from '../nearest.ts';
+import { valueAt, withValue } from '../settings.ts';
 
-const masked = '********';
-
+/** A secret is shown when it is asked for by its own name, and masked in what it is a part of. */
 export async function get({ config, output }: Context, { setting }: { setting: string }): Promise<void> {
-  const value = valueAt(config, keysOf(setting));
-  if (value === undefined) throw absent(setting);
+  const keys = keysOf(setting);
+  const found = valueAt(config, keys);
+  if (found === undefined) throw absent(setting);
+  const value = isSettings(found) ? withoutSecrets(keys, found) : found;
   if (output.json) output.result({ command: 'config get', ok: true, setting, value, schemaVersion: 1 });
   else output.result(shown(value));
 }
@@ -16,9 +18,9 @@ export async function get({ config, output }: Context, { setting }: { setting: s
 /** Secrets are masked, and of keys the text has only the names. */
 export async function list({ config, output }: Context): Promise<void> {
   const names = config.keys.map(({ name }) => name).join(', ');
-  const settings = listSettings().map(({ name, secret }) => {
-    const value = valueAt(config, name.split('.'));
-    return { name, value: secret && value !== undefined ? masked : value };
+  const settings = listSettings().map(({ name }) => {
+    const keys = name.split('.');
+    return { name, value: withoutSecrets(keys, valueAt(config, keys)) };
   });
   const said = settings.filter(({ value }) => value !== undefined);
   if (output.json)
@@ -93,22 +95,8 @@ export async function unset(
 /** The keys of a dotted name; a dot of an agent's own id is written `\.`. */
 function keysOf(setting: string): string[] {
   const keys = setting.split(/(?<!\\)\./).map((key) => key.replaceAll('\\.', '.'));
-  if (keys.includes(''))
-    throw new NexusError('usage', `${JSON.stringify(setting)} is not the name of a setting.`);
+  if (keys.includes('')) throw new NexusError('usage', `${named(setting)} is not the name of a setting.`);
   return keys;
-}
-
-/** The settings with one of them changed, or without it; objects that become empty go with it. */
-function withValue(settings: Settings, [key = '', ...rest]: string[], value: unknown): Settings {
-  const others = Object.entries(settings).filter(([name]) => name !== key);
-  const below = valueAt(settings, [key]);
-  const changed = rest.length === 0 ? value : withValue(isSettings(below) ? below : {}, rest, value);
-  const gone = changed === undefined || (value === undefined && isSettings(changed) && isEmpty(changed));
-  return Object.fromEntries<unknown>(gone ? others : [...others, [key, changed]]);
-}
-
-function isEmpty(settings: Settings): boolean {
-  return Object.keys(settings).length === 0;
 }
 
 function fromText(value: string): unknown {
@@ -129,7 +117,12 @@ function absent(setting: string): NexusError {
   if (names.some((name) => name === setting || setting.startsWith(`${name}.`)))
     return new NexusError('not_found', `${setting} is not set.`);
   const near = nearest(setting, names);
-  return new NexusError('usage', `There is no setting ${JSON.stringify(setting)}.`, {
+  return new NexusError('usage', `${named(setting)} is no setting.`, {
     hint: near === undefined ? 'See `nexus config list`.' : `Did you mean ${near}?`,
   });
+}
+
+/** As it was written, unless it is so long that it may be a secret in the wrong place. */
+function named(setting: string): string {
+  return setting.length > 64 ? 'What was said' : JSON.stringify(setting);
 }

@@ -1,5 +1,5 @@
-import { checkSettings } from '../config.ts';
-import { editSettings } from '../configfile.ts';
+import { checkSettings, loadConfig } from '../config.ts';
+import { editSettings, type Settings } from '../configfile.ts';
 import type { Context, Surroundings } from '../context.ts';
 import { NexusError } from '../errors.ts';
 import { hashKey, type Key, keySchema, makeKey, scopes as allScopes } from '../keys.ts';
@@ -11,10 +11,16 @@ export interface AddOptions {
   agents: string[] | undefined;
   /** All scopes when not said. */
   scopes: string[] | undefined;
+  /** Leave the file as it is and print what goes into the environment of every replica. */
+  printConfig: boolean;
 }
 
-/** Makes a key, keeps its hash in the configuration file, and prints the key: the only time it is shown. */
-export async function add({ configPath, env, output }: Surroundings, options: AddOptions): Promise<void> {
+/**
+ * Makes a key, keeps its hash in the configuration file, and prints the key: the only time it is shown. With
+ * `printConfig` all keys in effect and this one are printed after it instead, as NEXUS_KEYS has them.
+ */
+export async function add(given: Surroundings, options: AddOptions): Promise<void> {
+  const { configPath, env, output } = given;
   const { name } = options;
   const key = makeKey();
   const entry = checkedEntry({
@@ -23,20 +29,43 @@ export async function add({ configPath, env, output }: Surroundings, options: Ad
     agents: options.agents ?? '*',
     scopes: options.scopes ?? [...allScopes],
   });
+  const reach = `This is the key ${name}, for ${reachOf(entry)}. It is shown this once; keep it.`;
+  if (options.printConfig) {
+    const keys = [...(await loadConfig({ env, file: configPath })).keys];
+    if (keys.some((one) => one.name === name)) throw taken(name);
+    const value = JSON.stringify([...keys, entry]);
+    if (output.json) output.result({ name, key, variable: 'NEXUS_KEYS', value });
+    else {
+      output.result(key);
+      output.result(`NEXUS_KEYS='${value}'`);
+      output.info(
+        `${reach} The line after it goes into the environment of every replica; nothing is kept here.`,
+      );
+    }
+    return;
+  }
   await editSettings(configPath, (settings) => {
     checkSettings(settings, env);
-    const keys = keysIn(settings['keys']);
-    if (keys.some((one) => one.name === name))
-      throw new NexusError('usage', `There is a key called ${name} already.`, {
-        hint: `Remove it with \`nexus keys remove ${name}\`, or take another name.`,
-      });
-    return { ...settings, keys: [...keys, entry] };
+    return withKey(settings, entry);
   });
   if (output.json) output.result({ name, key });
   else {
     output.result(key);
-    output.info(`This is the key ${name}, for ${reachOf(entry)}. It is shown this once; keep it.`);
+    output.info(reach);
   }
+}
+
+/** The settings with a key more. `usage` when there is one of its name. */
+export function withKey(settings: Settings, entry: Key): Settings {
+  const keys = keysIn(settings['keys']);
+  if (keys.some((one) => one.name === entry.name)) throw taken(entry.name);
+  return { ...settings, keys: [...keys, entry] };
+}
+
+function taken(name: string): NexusError {
+  return new NexusError('usage', `There is a key called ${name} already.`, {
+    hint: `Remove it with \`nexus keys remove ${name}\`, or take another name.`,
+  });
 }
 
 export async function list({ config, output }: Context): Promise<void> {
@@ -59,6 +88,7 @@ export async function remove(
   { configPath, env, output }: Surroundings,
   { name }: { name: string },
 ): Promise<void> {
+  const { keys: inEffect } = await loadConfig({ env, file: configPath });
   await editSettings(configPath, (settings) => {
     checkSettings(settings, env);
     const keys = keysIn(settings['keys']);
@@ -67,8 +97,12 @@ export async function remove(
         name,
         keys.map((one) => one.name),
       );
-      throw new NexusError('usage', `There is no key called ${JSON.stringify(name)}.`, {
-        hint: near === undefined ? 'See `nexus keys list`.' : `Did you mean ${near}?`,
+      throw new NexusError('usage', `There is no key called ${JSON.stringify(name)} in ${configPath}.`, {
+        hint: inEffect.some((one) => one.name === name)
+          ? 'Take it out of NEXUS_KEYS, in the environment.'
+          : near === undefined
+            ? 'See `nexus keys list`.'
+            : `Did you mean ${near}?`,
       });
     }
     return { ...settings, keys: keys.filter((one) => one.name !== name) };

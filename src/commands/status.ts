@@ -3,17 +3,11 @@ import { type Config, openclawEnvironment } from '../config.ts';
 import type { Context } from '../context.ts';
 import { describe, exit, exitStatus, failedWith, NexusError } from '../errors.ts';
 import { formatAge, formatBytes, formatItems } from '../format.ts';
-import { ledgerFile } from '../jobs/job.ts';
-import { type Ledger, openLedger, type Run } from '../jobs/ledger.ts';
+import { type Ledger, ledgerFile, openLedger, type Run } from '../jobs/ledger.ts';
 import { type Standing, standingOf } from '../jobs/standing.ts';
-import { archivePlace, isFresh, openNexus } from '../open.ts';
+import { archivePlace, isFresh, openMailbox, openNexus } from '../open.ts';
 import { locate, type State } from '../openclaw/locate.ts';
-
-/** Something that is not as it should be, and what to do about it. */
-interface Problem {
-  problem: string;
-  next: string;
-}
+import { type AgentMail, type Mail, mailOf, type Problem, usesMail } from './statusmail.ts';
 
 interface NexusStanding {
   kind: 'embedded' | 'azure' | 'endpoint';
@@ -35,6 +29,8 @@ export interface Status {
   nexus: NexusStanding;
   agents: Standing[];
   jobs: Record<string, JobStanding | null>;
+  /** Of those agents that have any; absent where no webhooks are received or pulled. */
+  mail?: AgentMail[];
   problems: Problem[];
 }
 
@@ -45,6 +41,7 @@ const lagMs = 3_600_000;
 const pruneSoonMs = 6 * 3_600_000;
 
 const jobNames = ['backfill', 'upload'];
+const pullName = 'pull-webhooks';
 
 /** Whether all is well: 0 only then, 69 when Nexus cannot be reached, else 3. Changes nothing. */
 export async function status(context: Context): Promise<number> {
@@ -65,6 +62,8 @@ export async function status(context: Context): Promise<number> {
       }
     const jobs = lastRuns(ledger);
     problems.push(...agents.flatMap((agent) => problemsOf(agent, now)), ...problemsOfJobs(jobs, agents));
+    const mail = await mailHere(context, nexus, agents, now);
+    problems.push(...(mail?.problems ?? []));
     const standing: Status = {
       schemaVersion: 1,
       command: 'status',
@@ -77,6 +76,7 @@ export async function status(context: Context): Promise<number> {
       nexus,
       agents,
       jobs,
+      ...(mail === undefined || mail.agents.length === 0 ? {} : { mail: mail.agents }),
       problems,
     };
     if (output.json) output.result(standing);
@@ -98,7 +98,8 @@ async function reach(
   const kind = config.endpoint === undefined ? own : 'endpoint';
   const where = archivePlace(config);
   try {
-    if (isFresh(config)) return { nexus: { kind, where, reachable: true }, failure: undefined };
+    if (await isFresh(impatient(config)))
+      return { nexus: { kind, where, reachable: true }, failure: undefined };
     const nexus = await openNexus(impatient(config), signal, version);
     try {
       const store = await nexus.storeId();
@@ -114,6 +115,24 @@ async function reach(
     });
     return { nexus: { kind, where, reachable: false, error: describe(error) }, failure: error };
   }
+}
+
+/** Asks for mail only where there is a mailbox to ask, or something was pulled before. */
+async function mailHere(
+  { config, signal, version }: Context,
+  nexus: NexusStanding,
+  agents: readonly Standing[],
+  now: number,
+): Promise<Mail | undefined> {
+  if (!usesMail(config)) return undefined;
+  const there = nexus.reachable && nexus.store !== undefined;
+  const open = there ? () => openMailbox(impatient(config), signal, version) : undefined;
+  return await mailOf(
+    config,
+    agents.map(({ agent }) => agent),
+    open,
+    now,
+  );
 }
 
 /** Whoever asks for the status waits for the answer: two tries or ten seconds, not minutes of them. */
@@ -139,15 +158,15 @@ async function openclawState(context: Context, problems: Problem[]): Promise<Sta
   }
 }
 
+/** Of pulls only where one ran: most hosts have no webhooks. */
 function lastRuns(ledger: Ledger | undefined): Status['jobs'] {
-  return Object.fromEntries(
-    jobNames.map((job) => {
-      const run = ledger?.runs(job, 1)[0];
-      if (run === undefined) return [job, null];
-      const { startedAt, endedAt, ok, report } = run;
-      return [job, { startedAt, endedAt, ok, report }];
-    }),
-  );
+  const runs = [...jobNames, pullName].map((job): [string, JobStanding | null] => {
+    const run = ledger?.runs(job, 1)[0];
+    if (run === undefined) return [job, null];
+    const { startedAt, endedAt, ok, report } = run;
+    return [job, { startedAt, endedAt, ok, report }];
+  });
+  return Object.fromEntries(runs.filter(([job, run]) => job !== pullName || run !== null));
 }
 
 function problemsOf(standing: Standing, now: number): Problem[] {
@@ -184,10 +203,12 @@ function problemsOf(standing: Standing, now: number): Problem[] {
 
 function problemsOfJobs(jobs: Status['jobs'], agents: Standing[]): Problem[] {
   const found = agents.some(({ eras }) => Object.values(eras).some((era) => era.found > 0));
-  const ran = Object.values(jobs).some((run) => run !== null);
-  if (!ran && found)
-    return [{ problem: 'Nothing was archived from this host yet.', next: 'Run `nexus backfill`.' }];
-  return Object.entries(jobs).flatMap(([job, run]) =>
+  const ran = jobNames.some((job) => (jobs[job] ?? null) !== null);
+  const nothing =
+    !ran && found
+      ? [{ problem: 'Nothing was archived from this host yet.', next: 'Run `nexus backfill`.' }]
+      : [];
+  const failed = Object.entries(jobs).flatMap(([job, run]) =>
     run === null || run.ok
       ? []
       : [
@@ -197,6 +218,7 @@ function problemsOfJobs(jobs: Status['jobs'], agents: Standing[]): Problem[] {
           },
         ],
   );
+  return [...nothing, ...failed];
 }
 
 function show({ output }: Context, status: Status, now: number): void {
@@ -211,7 +233,7 @@ function show({ output }: Context, status: Status, now: number): void {
       run === null
         ? 'never ran'
         : `${run.ok ? 'well' : 'not well'}, ${formatAge(Date.parse(run.endedAt), now)}`;
-    output.result(`${job.padEnd(8)}  ${when}`);
+    output.result(`${(job === pullName ? 'webhooks' : job).padEnd(8)}  ${when}`);
   }
   if (status.agents.length > 0) {
     output.result('');
@@ -229,6 +251,29 @@ function show({ output }: Context, status: Status, now: number): void {
       status.agents.flatMap((standing) => rowsOf(standing, now)),
     );
   }
+  if (status.mail !== undefined) {
+    output.result('');
+    output.table(
+      [
+        { title: 'mailbox' },
+        { title: 'host' },
+        { title: 'pending' },
+        { title: 'bytes', align: 'right' as const },
+        { title: 'waiting since' },
+        { title: 'to tell' },
+        { title: 'unanswered' },
+      ],
+      status.mail.map(({ agent, as, host, pending, bytes, oldestAt, untold, admitted, failed }) => [
+        nameOf(agent, as),
+        host ?? '-',
+        pending,
+        formatBytes(bytes),
+        oldestAt === undefined ? '-' : formatAge(Date.parse(oldestAt), now),
+        untold,
+        admitted + failed,
+      ]),
+    );
+  }
   output.result('');
   if (status.ok) output.result(output.style('green', 'All is well.'));
   for (const { problem, next } of status.problems)
@@ -236,7 +281,7 @@ function show({ output }: Context, status: Status, now: number): void {
 }
 
 function rowsOf(standing: Standing, now: number): (string | number)[][] {
-  const name = standing.as === standing.agent ? standing.agent : `${standing.agent} (as ${standing.as})`;
+  const name = nameOf(standing.agent, standing.as);
   const waiting =
     standing.oldestUnshippedAt === undefined ? '-' : formatAge(Date.parse(standing.oldestUnshippedAt), now);
   const pruned = standing.prunedAt === undefined ? '-' : formatAge(Date.parse(standing.prunedAt), now);
@@ -251,4 +296,8 @@ function rowsOf(standing: Standing, now: number): (string | number)[][] {
     formatBytes(bytes),
     ...(index === 0 ? [waiting, pruned] : ['', '']),
   ]);
+}
+
+function nameOf(agent: string, as: string): string {
+  return as === agent ? agent : `${agent} (as ${as})`;
 }

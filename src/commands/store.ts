@@ -1,7 +1,8 @@
+import type { Config } from '../config.ts';
 import { type Context, stoppedBy } from '../context.ts';
 import { exit, NexusError } from '../errors.ts';
 import { formatBytes, formatCount, formatItems } from '../format.ts';
-import { openStore, storePlace } from '../open.ts';
+import { isFresh, openStore, storePlace } from '../open.ts';
 import { checkStore, type Step } from '../storecheck.ts';
 import { type Copied, copyStore } from '../storecopy.ts';
 import type { Store } from '../stores/store.ts';
@@ -48,14 +49,19 @@ export async function copy(context: Context, { from, to, verify }: CopyOptions):
   const { config, output, signal, now } = context;
   if (from === to)
     throw new NexusError('usage', `--from and --to are both ${from}.`, { hint: 'Copy to the other one.' });
+  const source: Config = { ...config, endpoint: undefined, store: { ...config.store, kind: from } };
+  if (await isFresh(source))
+    throw new NexusError('not_found', `There is no store in ${storePlace(source)}.`, {
+      hint: 'Check dataDir or `store` in the configuration, and that this is the user who ran nexus before.',
+    });
   const began = now().getTime();
   const line = output.progress();
   const opened: Store[] = [];
   let copied: Copied;
   try {
-    const [source, target] = [await openStore(config, from), await openStore(config, to)];
-    opened.push(source, target);
-    copied = await copyStore(source, target, {
+    const [old, next] = [await openStore(config, from), await openStore(config, to)];
+    opened.push(old, next);
+    copied = await copyStore(old, next, {
       concurrency: config.concurrency,
       verify,
       signal,

@@ -1,4 +1,4 @@
-// `npm run bench [-- archive idle memory start azure]`: figures are ratios against a peer or a limit of the same run.
+// `npm run bench [-- archive idle memory start azure webhooks]`: figures are ratios against a peer or a limit of the same run.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -22,7 +22,7 @@ const binary = path.join(project, 'bin', 'nexus.js');
 const root = await mkdtemp(path.join(tmpdir(), 'nexus-bench-'));
 const figures: Figure[] = [];
 const left: string[] = [];
-const suites: Record<string, () => Promise<void>> = { archive, idle, memory, start, azure };
+const suites: Record<string, () => Promise<void>> = { archive, idle, memory, start, azure, webhooks };
 
 const wanted = process.argv.slice(2).filter((name) => !name.startsWith('-'));
 const unknown = wanted.filter((name) => suites[name] === undefined);
@@ -48,6 +48,14 @@ async function azure(): Promise<void> {
   const part = process.argv.includes('--quick') ? 20 : 1;
   const counts = { plain: 5_000 / part, faulty: 50_000 / part };
   figures.push(...(await azureFigures(place, counts, (reason) => left.push(reason))));
+}
+
+/** Signed webhooks at the door, and a full mailbox on its way to the inbox. */
+async function webhooks(): Promise<void> {
+  const { webhookFigures } = await import('./webhooks.ts');
+  const part = process.argv.includes('--quick') ? 10 : 1;
+  const counts = { requests: 30_000 / part, azure: 3_000 / part, pending: 10_000 / part };
+  figures.push(...(await webhookFigures(place, counts)));
 }
 
 /** 1 GiB in 5,000 transcripts into a fresh embedded store, beside rclone and cp of the same files. */

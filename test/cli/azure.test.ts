@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
+import { BlobServiceClient } from '@azure/storage-blob';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ids, transcript } from '../jobs/host.ts';
 import { type Azurite, connectionStringOf, freshPrefix, startAzurite } from '../stores/azurite.ts';
@@ -59,6 +60,33 @@ test('a run with nothing to do but look is a dry run on Azure too', async () => 
   expect((await json(['backfill', '--dry-run'])).answer).toMatchObject({ ok: true, done: 1, dryRun: true });
   expect((await json(['sessions', 'list'])).answer).toMatchObject({ ok: true });
   expect((await json(['backfill'])).answer).toMatchObject({ ok: true, done: 1 });
+});
+
+test('who only looks makes nothing in the account', async () => {
+  const { openclaw, json, configure } = await newOpenClawMachine();
+  const prefix = freshPrefix();
+  await configure(onAzure(prefix));
+  await openclaw.write(`${ids.a}.jsonl`, transcript(ids.a, 3));
+  expect((await json(['backfill', '--dry-run'])).answer).toMatchObject({ ok: true, done: 1 });
+  expect((await json(['status'])).answer['nexus']).toMatchObject({ kind: 'azure', reachable: true });
+  const nothing = await json(['store', 'copy', '--from', 'azure', '--to', 'local']);
+  expect(nothing).toMatchObject({ status: 69, answer: { ok: false, error: { code: 'not_found' } } });
+  const absent = await json(['store', 'copy', '--from', 'local', '--to', 'azure']);
+  expect(absent).toMatchObject({ status: 69, answer: { ok: false, error: { code: 'not_found' } } });
+  const account = BlobServiceClient.fromConnectionString(azurite.connectionString);
+  const made: string[] = [];
+  for await (const { name } of account.listContainers({ prefix })) made.push(name);
+  expect(made).toEqual([]);
+});
+
+test('an account beside a connection string is refused, so that nothing goes to the other one', async () => {
+  const { nexus, configure } = await newOpenClawMachine();
+  const { store } = onAzure();
+  await configure({ store: { ...store, account: 'another' } });
+  expect(await nexus(['store', 'check'])).toMatchObject({
+    status: 78,
+    stderr: expect.stringMatching(/both a connectionString and an account/),
+  });
 });
 
 test('what cannot be used is told with its exit status', async () => {

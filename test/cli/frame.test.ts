@@ -90,6 +90,24 @@ describe('a command line that makes no sense', () => {
     expect(oneObjectOrNothing(ran.stdout)).toBe(!args.includes('--json') ? 'nothing' : 'object');
   });
 
+  test.each([
+    [['config', 'set', 'store', 'connectionString']],
+    [['config', 'set', 'api', 'key']],
+    [['config', 'get']],
+    [['store', 'check']],
+    [['store', 'copy', '--to', 'azure', '--from']],
+    [['keys', 'remove', '--as']],
+    [['backfill', '--concurrency']],
+  ])('does not repeat a secret that got into it: %j', async (args) => {
+    const { nexus } = await newMachine();
+    const secret = `DefaultEndpointsProtocol=https;AccountKey=${'c2VjcmV0'.repeat(8)}`;
+    for (const json of [[], ['--json']]) {
+      const { status, stdout, stderr } = await nexus([...args, secret, ...json]);
+      expect(status).toBe(64);
+      expect(stdout + stderr).not.toContain('c2VjcmV0');
+    }
+  });
+
   test('is one JSON object too where --json was said', async () => {
     const { json } = await newMachine();
     const { status, answer } = await json(['backfill', '--bogus']);

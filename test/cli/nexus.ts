@@ -11,6 +11,8 @@ export interface RunOptions {
   env?: Record<string, string>;
   cwd?: string;
   uid?: number;
+  /** What stdin has; else it has nothing. */
+  input?: string;
 }
 
 /** What a run of the built binary left. */
@@ -70,7 +72,11 @@ export async function newMachine(): Promise<Machine> {
   };
 }
 
-function launch(home: string, args: readonly string[], { env = {}, cwd = home, uid }: RunOptions): Started {
+function launch(
+  home: string,
+  args: readonly string[],
+  { env = {}, cwd = home, uid, input }: RunOptions,
+): Started {
   const child = execa(process.execPath, [binary, ...args], {
     cwd,
     // PATH is all that a shell would have; every other name of this machine is left out.
@@ -78,7 +84,7 @@ function launch(home: string, args: readonly string[], { env = {}, cwd = home, u
     extendEnv: false,
     reject: false,
     stripFinalNewline: false,
-    stdin: 'ignore',
+    ...(input === undefined ? { stdin: 'ignore' as const } : { input }),
     ...(uid === undefined ? {} : { uid }),
   });
   let shown = '';
