@@ -328,6 +328,8 @@ function complaints(issue: z.core.$ZodIssue, layers: Layer[], merged: Settings):
 }
 
 function sentenceOf(issue: z.core.$ZodIssue): string {
+  // A key of a record is refused for what its own schema says.
+  if (issue.code === 'invalid_key' && issue.issues[0] !== undefined) return sentenceOf(issue.issues[0]);
   if (issue.message.startsWith('must ')) return issue.message;
   if (issue.code === 'invalid_type')
     return `must be ${issue.expected === 'object' ? 'an object' : issue.expected}`;

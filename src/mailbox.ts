@@ -10,18 +10,18 @@ export interface Item {
   /** The sender's identifying ones, names in small letters; never its credentials. */
   headers: Record<string, string>;
   /**
-   * The body as `payloadOf` reads it: a value for JSON and forms, text for other text, base64 for anything else. A
-   * number that JavaScript cannot hold is one of `JSON.rawJSON`, so that `JSON.stringify` writes what was sent.
+   * The body as `payloadOf` reads it, a JSON text: for JSON what was sent, numbers and all; an object for forms, a
+   * string for other text, one in base64 for anything else. On the wire and in the inbox it is the field `payload`.
    */
-  payload: unknown;
-  /** Where `payload` is base64. */
+  payloadText: string;
+  /** Where the payload is a string in base64. */
   encoding?: 'base64';
   /** The id of the item in history that this one repeats. */
   replayOf?: string;
 }
 
 /** An item in a listing, without its payload. */
-export interface ListedItem extends Omit<Item, 'payload' | 'encoding'> {
+export interface ListedItem extends Omit<Item, 'payloadText' | 'encoding'> {
   agent: string;
   /** Of the body as received. */
   bytes: number;
@@ -31,6 +31,13 @@ export interface ListedItem extends Omit<Item, 'payload' | 'encoding'> {
   /** When it left pending, and which host it went to. */
   acknowledgedAt?: string;
   host?: string;
+}
+
+export type ShownItem = ListedItem & Pick<Item, 'payloadText' | 'encoding'>;
+
+export interface ReceivedBody {
+  body: Buffer;
+  contentType: string;
 }
 
 /** Where a page or a listing goes on: after this one, which need not exist. */
@@ -106,8 +113,9 @@ export interface Mailbox {
   pending(request: PendingRequest): Promise<PendingPage>;
 
   /**
-   * Takes items out of pending and keeps them in history for 30 days. Answers how many were pending; unknown ids are
-   * no error. `host` is kept with them, and an unbound mailbox bound to it; `conflict`, and nothing done, when one is
+   * Takes items out of pending and keeps them in history for 30 days. Answers how many it has taken out,
+   * each item once however many calls take it; one that a failed call has begun to take out may be counted by none.
+   * Unknown ids are no error. `host` is kept with them, and an unbound mailbox bound to it; `conflict`, and nothing done, when one is
    * of a mailbox bound to another host. Without a host nothing is bound and nobody is asked.
    */
   acknowledge(ids: readonly string[], host?: string): Promise<number>;
@@ -125,10 +133,13 @@ export interface Mailbox {
   list(filter?: ItemFilter): AsyncIterable<ListedItem>;
 
   /** One item of pending or history with its payload; `undefined` when there is none. */
-  show(id: string): Promise<(ListedItem & Pick<Item, 'payload' | 'encoding'>) | undefined>;
+  show(id: string): Promise<ShownItem | undefined>;
 
-  /** The body as received. `not_found` when there is no such item, `corrupt` when its body is not what was stored. */
-  body(id: string): Promise<Buffer>;
+  /**
+   * The body as received, and its type, `application/octet-stream` where none was said. `not_found` when there is no
+   * such item, `corrupt` when its body is not what was stored.
+   */
+  body(id: string): Promise<ReceivedBody>;
 
   /**
    * Makes an item of history pending again, as a new item whose id it answers: the host delivers it once more.
@@ -166,6 +177,11 @@ export interface Delivery {
   body: Buffer;
   /** The sender's own id of this delivery, where it has one: it comes again when the sender tries again. */
   delivery?: string;
+  /**
+   * What `checkPayload` answered of this body with this Content-Type and the Content-Encoding in `headers`, how long
+   * it is when that is undone. Without it the body is checked each time it is read.
+   */
+  decoded?: number;
   /** The most that may be pending for the agent; 0 is without limit. */
   most?: { items: number; bytes: number };
 }
@@ -182,11 +198,23 @@ export interface Webhooks extends Mailbox {
   /**
    * Keeps a webhook; durable when it resolves. `duplicate` when the sender's delivery id was seen in the last 30 days
    * and that item is, or was, there: of many racers, in any number of processes, all answer the same id and one
-   * item is kept. `unavailable` with `retryAfter` when the agent's mailbox is full (as it stood at most 10 s ago, where
-   * other processes receive for it too) or the store cannot take it; `too_large` for what exceeds the mailbox alone.
+   * item is kept. `unavailable` with `retryAfter` when the agent's mailbox is full, or when the store cannot take it;
+   * `too_large` for what exceeds the mailbox alone. What other processes have received counts as of at most a minute
+   * ago, 10 s where the mailbox is nearly full or fills quickly: several that receive at once may exceed it by what
+   * they receive in that time.
    */
   receive(delivery: Delivery): Promise<{ status: 'accepted' | 'duplicate'; id: string }>;
 
   /** Removes what is older than 30 days, but nothing that is pending. May run anywhere, any number at once. */
-  prune(): Promise<Pruned>;
+  prune(options?: PruneOptions): Promise<Pruned>;
+}
+
+export interface PruneOptions {
+  /** Ends it between two steps, with the signal's reason; what was removed until then stays so. */
+  signal?: AbortSignal;
+  /**
+   * Whether to look through all delivery ids for those whose item was never stored, which takes long and is seldom
+   * needed; default true.
+   */
+  deliveries?: boolean;
 }

@@ -42,6 +42,8 @@ export interface Output {
   readonly answered: boolean;
   /** Text with a newline after it, or one object as one line of JSON. With `json` text is left out. */
   result: (value: string | object) => void;
+  /** One object that is written as JSON already, on one line. */
+  resultJson: (text: string) => void;
   /** Aligned text, a heading first; nothing with `json`. Cut to the width of a terminal, and whole elsewhere. */
   table: (columns: readonly Column[], rows: readonly (readonly Cell[])[]) => void;
   /** Raw bytes on stdout, resolved when they are taken; false when the reader has gone. */
@@ -118,9 +120,11 @@ export function createOutput({ stdout, stderr, json, env, progressEveryMs = 10_0
       return answered;
     },
     result(value) {
-      if (typeof value !== 'string') print(jsonLine(value));
+      if (typeof value !== 'string') print(jsonLine(JSON.stringify(value)));
       else if (!json) print(visibleLines(value));
     },
+    // A line's end is in none of the strings of JSON, only between its values.
+    resultJson: (text) => print(jsonLine(text.replace(/[\r\n]+/g, ' '))),
     table(columns, rows) {
       if (json) return;
       print(layOut(columns, rows, stdout.isTTY === true ? stdout.columns : undefined).join('\n'));
@@ -135,7 +139,9 @@ export function createOutput({ stdout, stderr, json, env, progressEveryMs = 10_0
     warn: (text) => say('warn', `${journal ? '' : `${paint(stderr, 'yellow', 'warning:')} `}${text}`),
     error: (text) => say('error', `${journal ? '' : `${paint(stderr, 'red', 'error:')} `}${text}`),
     progress() {
-      const drawn = stderr.isTTY === true && env['TERM'] !== 'dumb' && !env['CI'];
+      // A terminal that has no width has no room for a line that is drawn over: ora would take it for many.
+      const room = stderr.isTTY === true && (stderr.columns === undefined || stderr.columns > 0);
+      const drawn = room && env['TERM'] !== 'dumb' && !env['CI'];
       return drawn ? drawnProgress() : spokenProgress();
     },
     style: (style, text) => paint(stdout, style, text),
@@ -202,9 +208,9 @@ export function createOutput({ stdout, stderr, json, env, progressEveryMs = 10_0
   }
 }
 
-/** JSON on one line, with what could control a terminal escaped as JSON allows. */
-function jsonLine(value: object): string {
-  return JSON.stringify(value).replace(
+/** JSON that is on one line, with what could control a terminal escaped as JSON allows. */
+function jsonLine(text: string): string {
+  return text.replace(
     /[\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );

@@ -2,19 +2,20 @@ import { isUtf8 } from 'node:buffer';
 import { promisify } from 'node:util';
 import { gunzip, inflate, zstdDecompress } from 'node:zlib';
 import { NexusError } from './errors.ts';
-import { parseExactJson } from './exactjson.ts';
+import { nestedDeeper } from './exactjson.ts';
 
 /** A body as an agent reads it. */
 export interface Payload {
-  payload: unknown;
-  /** Where `payload` is base64. */
+  /** JSON. Of a JSON body what was sent, letter by letter, but for the spaces around it. */
+  payloadText: string;
+  /** Where it is a string in base64. */
   encoding?: 'base64';
 }
 
 /** The most bytes of a body after its Content-Encoding is undone: 64 × 1024². */
 export const maxDecodedBytes = 64 * 1024 * 1024;
 
-/** `JSON.stringify` ends in an error some thousands of levels deep, and does so earlier for who calls it deep down. */
+/** What reads JSON for an agent ends in an error some hundreds or thousands of levels deep. */
 const maxDepth = 500;
 
 const mediaType = /^[\w!#$%&'*+.^`|~-]+\/[\w!#$%&'*+.^`|~-]+$/;
@@ -28,39 +29,42 @@ type Kind = 'json' | 'form' | 'multipart' | 'text' | 'binary';
  * Refuses what no agent could make sense of: `unsupported` for a Content-Type that is none and a
  * Content-Encoding that is unknown; `invalid` for JSON and multipart forms that are malformed and bytes that are not
  * in their Content-Encoding; `too_large` for more than `limit` bytes after it is undone. No body is always fine.
+ * Answers how many bytes there are after it is undone.
  */
 export async function checkPayload(
   contentType: string,
   contentEncoding: string | undefined,
   body: Buffer,
   limit = maxDecodedBytes,
-): Promise<void> {
+): Promise<number> {
   const { kind, charset } = typeOf(contentType);
   const coding = codingOf(contentEncoding);
-  if (body.length === 0) return;
+  if (body.length === 0) return 0;
   const bytes = coding === undefined ? body : await decoded(coding, body, limit);
-  if (bytes.length === 0) return;
+  if (bytes.length === 0) return 0;
   if (kind === 'json') checkJson(jsonText(bytes, charset));
   if (kind === 'multipart') await multipartForm(contentType, bytes);
+  return bytes.length;
 }
 
 /**
- * What a body says: the value of JSON (numbers exact), an object of a form's fields, text as a string, `null` for no
- * bytes, and base64 of anything else. A name that comes twice in a form has an array of its values; an uploaded file is
+ * What a body says: JSON as it is, an object of a form's fields, text as a string, `null` for no bytes, and base64 of
+ * anything else. A name that comes twice in a form has an array of its values; an uploaded file is
  * `{filename, contentType, size, base64}`. Never throws: what cannot be read as what it says it is becomes base64.
+ * `checked` says that `checkPayload` has passed it: then JSON is not read a second time.
  */
 export async function payloadOf(
   contentType: string,
   contentEncoding: string | undefined,
   body: Buffer,
-  limit = maxDecodedBytes,
+  { limit = maxDecodedBytes, checked = false } = {},
 ): Promise<Payload> {
   try {
     const { kind, charset } = typeOf(contentType);
     const coding = codingOf(contentEncoding);
     const bytes = coding === undefined || body.length === 0 ? body : await decoded(coding, body, limit);
-    if (bytes.length === 0) return { payload: null };
-    return await read(kind, charset, contentType, bytes);
+    if (bytes.length === 0) return { payloadText: 'null' };
+    return await read(kind, charset, contentType, bytes, checked);
   } catch (error) {
     // A RangeError: longer than a string can be, or nested deeper than can be read.
     if (!(error instanceof NexusError || error instanceof RangeError)) throw error;
@@ -73,19 +77,25 @@ async function read(
   charset: string | undefined,
   contentType: string,
   bytes: Buffer,
+  checked: boolean,
 ): Promise<Payload> {
-  if (kind === 'form') return { payload: fieldsOf(new URLSearchParams(bytes.toString('utf8'))) };
-  if (kind === 'multipart') return { payload: fieldsOf(await multipartFields(contentType, bytes)) };
+  if (kind === 'form') return written(fieldsOf(new URLSearchParams(bytes.toString('utf8'))));
+  if (kind === 'multipart') return written(fieldsOf(await multipartFields(contentType, bytes)));
   if (kind === 'json') {
     const text = jsonText(bytes, charset);
-    return nestedDeep(text) ? asBase64(bytes) : { payload: exactJson(text) };
+    if (!checked) checkJson(text);
+    return nestedDeeper(text, maxDepth) ? asBase64(bytes) : { payloadText: text.trim() };
   }
   const text = kind === 'text' ? textOf(bytes, charset) : undefined;
-  return text === undefined ? asBase64(bytes) : { payload: text };
+  return text === undefined ? asBase64(bytes) : written(text);
+}
+
+function written(value: string | object): Payload {
+  return { payloadText: JSON.stringify(value) };
 }
 
 function asBase64(bytes: Buffer): Payload {
-  return { payload: bytes.toString('base64'), encoding: 'base64' };
+  return { payloadText: `"${bytes.toString('base64')}"`, encoding: 'base64' };
 }
 
 function typeOf(contentType: string): { kind: Kind; charset: string | undefined } {
@@ -160,43 +170,8 @@ function checkJson(text: string): void {
   try {
     JSON.parse(text);
   } catch (error) {
-    throw notJson(error);
-  }
-}
-
-function exactJson(text: string): unknown {
-  try {
-    return parseExactJson(text);
-  } catch (error) {
-    throw notJson(error);
-  }
-}
-
-function notJson(error: unknown): unknown {
-  return error instanceof SyntaxError
-    ? new NexusError('invalid', 'The body is not valid JSON.', { cause: error })
-    : error;
-}
-
-function nestedDeep(text: string): boolean {
-  if (text.length <= 2 * maxDepth) return false;
-  let depth = 0;
-  for (let at = 0; at < text.length; at++) {
-    const code = text.charCodeAt(at);
-    if (code === 0x22) at = endOfString(text, at);
-    else if (code === 0x5b || code === 0x7b) {
-      if (++depth > maxDepth) return true;
-    } else if (code === 0x5d || code === 0x7d) depth--;
-  }
-  return false;
-}
-
-/** The place of the quote that ends the string which begins at `start`. */
-function endOfString(text: string, start: number): number {
-  for (let at = start + 1; ; at++) {
-    const code = text.charCodeAt(at);
-    if (code === 0x22 || Number.isNaN(code)) return at;
-    if (code === 0x5c) at++;
+    if (!(error instanceof SyntaxError)) throw error;
+    throw new NexusError('invalid', 'The body is not valid JSON.', { cause: error });
   }
 }
 

@@ -27,3 +27,22 @@ export function withValue(
 function isEmpty(settings: Settings): boolean {
   return Object.keys(settings).length === 0;
 }
+
+/**
+ * The keys of a dotted name. A dot of a key's own (an agent's id, a source like `put.io`) is written `\\.`; without
+ * that, keys that are there are known with their dots, the longest first.
+ */
+export function keysIn(settings: unknown, name: string): string[] {
+  const parts = name.split(/(?<!\\)\./).map((part) => part.replaceAll('\\.', '.'));
+  const keys: string[] = [];
+  let below = settings;
+  for (let first = 0; first < parts.length; ) {
+    let count = parts.length - first;
+    while (count > 1 && valueAt(below, [parts.slice(first, first + count).join('.')]) === undefined) count--;
+    const key = parts.slice(first, first + count).join('.');
+    keys.push(key);
+    below = valueAt(below, [key]);
+    first += count;
+  }
+  return keys;
+}

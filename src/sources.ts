@@ -35,7 +35,7 @@ const hmacSchema = z
     signed: z
       .string()
       .max(200)
-      .refine((template) => template.includes('{body}'), { error: 'must contain {body}' })
+      .refine((template) => template.split('{body}').length === 2, { error: 'must contain {body}, once' })
       // One time and body must not have the same text as another time and body.
       .refine((template) => !/\{timestamp\}(\d|\{body\})|(\d|\{body\})\{timestamp\}/.test(template), {
         error: 'must have something that is no digit between {timestamp} and {body}, like {timestamp}.{body}',
@@ -109,9 +109,18 @@ export const mailboxSchema = z.strictObject({
   sources: z.record(z.string().min(1).max(100), sourceSchema).default({}),
 });
 
+/** Below /api/webhook/ these are the endpoint's own, as POST apart an agent's name there would be. */
+const notMailboxes = new Set(['pending', 'items', 'mailboxes']);
+
 /** By agent id in Nexus. */
 export const mailboxesSchema = z.record(
-  z.string().regex(agentIdPattern, { error: 'must be the id of an agent' }),
+  z
+    .string()
+    .regex(agentIdPattern, { error: 'must be the id of an agent' })
+    .refine((agent) => !notMailboxes.has(agent), {
+      error:
+        "must not be a path of the endpoint's own (pending, items, mailboxes): give this agent another name in Nexus, `nexus config set agents.ID.as NAME`",
+    }),
   mailboxSchema,
 );
 export type Mailboxes = z.output<typeof mailboxesSchema>;

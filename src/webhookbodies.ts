@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto';
 import { NexusError } from './errors.ts';
 import type { Item } from './mailbox.ts';
-import { payloadOf } from './payload.ts';
+import { type Payload, payloadOf } from './payload.ts';
 import type { Row, Store } from './stores/store.ts';
-import { bytesOf, itemFields, payloadFields, textOf, timeOfRow } from './webhookrows.ts';
+import { bytesOf, decodedOf, itemFields, payloadFields, textOf, timeOfRow } from './webhookrows.ts';
 
 const directory = 'payloads/items/';
+/** What an item's JSON has beside its headers and its payload, about. */
+const factsCost = 300;
 
 /** The fields that say what a body is or where it lies. */
 export type BodyFields =
@@ -80,23 +82,37 @@ export async function bodyOf(store: Store, row: Row): Promise<Buffer> {
   return body;
 }
 
-/** A row as the item that a host gets. */
-export async function itemOf(store: Store, row: Row): Promise<Item> {
+/** A row and its body as the item that a host gets. */
+export async function itemOf(row: Row, body: Buffer): Promise<Item> {
   const fields = itemFields(row);
-  const read = await payloadOf(
-    fields.contentType,
-    fields.headers['content-encoding'],
-    await bodyOf(store, row),
-  );
   const replayOf = textOf(row, 'ReplayOf');
-  return { ...fields, ...read, ...(replayOf === undefined ? {} : { replayOf }) };
+  return { ...fields, ...(await readBody(row, body)), ...(replayOf === undefined ? {} : { replayOf }) };
 }
 
-/** About how many bytes the item's JSON has. */
+/** Its body as an agent reads it. */
+export async function readBody(row: Row, body: Buffer): Promise<Payload> {
+  const { contentType, headers } = itemFields(row);
+  const checked = decodedOf(row) !== undefined;
+  return await payloadOf(contentType, headers['content-encoding'], body, { checked });
+}
+
+/**
+ * About how many bytes the item's JSON will have, and no less than its body. Infinite where nobody can tell: what is
+ * in a Content-Encoding, and of which the row does not say how long it is without.
+ */
 export function costOf(row: Row): number {
-  const about = 300 + (textOf(row, 'Headers')?.length ?? 0);
+  const decoded = decodedOf(row);
+  const headers = textOf(row, 'Headers') ?? '';
+  if (decoded === undefined && /"content-encoding":"(?!identity")/i.test(headers))
+    return Number.POSITIVE_INFINITY;
+  const bytes = Math.max(bytesOf(row), decoded ?? 0);
   const plain = textOf(row, 'Encoding') === undefined && /json|text/i.test(textOf(row, 'ContentType') ?? '');
-  return about + Math.ceil(bytesOf(row) * (plain ? 1.05 : 4 / 3));
+  return factsCost + headers.length + Math.ceil(bytes * (plain ? 1.05 : 4 / 3));
+}
+
+/** How many bytes the item's JSON has, but for a few. */
+export function bytesOfItem({ payloadText, headers }: Item): number {
+  return factsCost + JSON.stringify(headers).length + Buffer.byteLength(payloadText);
 }
 
 function sha256(bytes: Uint8Array): string {

@@ -24,27 +24,70 @@ export async function countPending(store: Store, agent: string): Promise<Count> 
 /** How full the mailboxes are that may not grow without limit, known without reading them for each webhook. */
 export interface Counts {
   /**
-   * Makes room for one more, or refuses it: `too_large` when it never fits, `unavailable` when it does not now. What
-   * it answers gives the room back.
+   * Makes room for one more, or refuses it: `too_large` when it never fits, `unavailable` when it does not now. To be
+   * told at the end whether it is pending; if not, its room is given back.
    */
-  take(agent: string, bytes: number, most: NonNullable<Delivery['most']>): Promise<() => void>;
+  take(agent: string, bytes: number, most: Most): Promise<(kept: boolean) => void>;
   /** So many left pending in this process. */
   left(agent: string, items: number, bytes: number): void;
 }
 
+type Most = NonNullable<Delivery['most']>;
+
+/** What is full is counted again so soon, and what is nearly full or fills quickly. */
 const countAgainMs = 10_000;
+/** What is far from full. */
+const farAgainMs = 60_000;
+/** Nearly full, and how much at once is quickly: parts of the most that it may hold. */
+const near = 0.9;
+const quick = 0.05;
 
+interface Known {
+  /** As last counted, and what this process has put in and taken out since. Absent before the first count. */
+  count?: Count;
+  /** When the last try to count ended, by `performance.now()`. */
+  at: number;
+  /** The count that is under way: one at a time. */
+  counting?: Promise<void>;
+  /** What a count that is under way may not see: what was being received when it began, or came since. */
+  unseen: Count;
+  /** What is being received. */
+  coming: Count;
+  /** What this process has put in since the last count. */
+  fresh: Count;
+}
+
+/**
+ * Counting reads all that is pending, so it is done aside while there is room, and awaited only before the first
+ * webhook and before one is refused. What other processes put in or take out is known from the last count on: at most
+ * a minute old where something arrives, 10 s where the mailbox is nearly full or fills quickly. A count may be too high
+ * by what comes or leaves while it is made, never too low by what this process has received.
+ */
 export function openCounts(store: Store): Counts {
-  const counts = new Map<string, { at: number; count: Promise<Count> }>();
+  const known = new Map<string, Known>();
 
-  function current(agent: string): Promise<Count> {
-    const known = counts.get(agent);
-    if (known !== undefined && performance.now() - known.at < countAgainMs) return known.count;
-    const count = countPending(store, agent);
-    counts.set(agent, { at: performance.now(), count });
-    // Whoever awaits it learns of the failure; the next one counts anew.
-    count.catch(() => counts.delete(agent));
-    return count;
+  function knownOf(agent: string): Known {
+    const before = known.get(agent);
+    if (before !== undefined) return before;
+    const fresh = { at: 0, unseen: nothing(), coming: nothing(), fresh: nothing() };
+    known.set(agent, fresh);
+    return fresh;
+  }
+
+  function counting(agent: string, of: Known): Promise<void> {
+    of.counting ??= countAgain(agent, of).finally(() => {
+      of.at = performance.now();
+      delete of.counting;
+    });
+    return of.counting;
+  }
+
+  async function countAgain(agent: string, of: Known): Promise<void> {
+    of.unseen = { ...of.coming };
+    const count = await countPending(store, agent);
+    add(count, of.unseen);
+    of.count = count;
+    of.fresh = nothing();
   }
 
   return {
@@ -55,29 +98,53 @@ export function openCounts(store: Store): Counts {
           `A body of ${bytes} bytes is more than the mailbox of ${agent} may hold.`,
         );
       if (most.items === 0 && most.bytes === 0) return () => undefined;
-      const count = await current(agent);
-      if (
-        (most.items > 0 && count.items + 1 > most.items) ||
-        (most.bytes > 0 && count.bytes + bytes > most.bytes)
-      )
+      const of = knownOf(agent);
+      const one = { items: 1, bytes };
+      const age = (): number => performance.now() - of.at;
+      if (of.count === undefined) await counting(agent, of);
+      if (of.count !== undefined && fullness(of.count, one, most) > 1 && age() >= countAgainMs)
+        await counting(agent, of);
+      const { count } = of;
+      if (count === undefined || fullness(count, one, most) > 1)
         throw new NexusError('unavailable', `The mailbox of ${agent} is full; its host has not emptied it.`, {
           retryAfter: 30,
         });
-      count.items++;
-      count.bytes += bytes;
-      return () => {
-        count.items--;
-        count.bytes -= bytes;
+      const soon = fullness(count, one, most) >= near || fullness(of.fresh, one, most) >= quick;
+      // One that fails is tried again, and then, where it matters, awaited.
+      if (age() >= (soon ? countAgainMs : farAgainMs)) counting(agent, of).catch(() => undefined);
+      for (const sum of [count, of.coming, of.fresh, of.unseen]) add(sum, one);
+      return (kept) => {
+        subtract(of.coming, one);
+        if (kept) return;
+        subtract(of.unseen, one);
+        if (of.count !== undefined) subtract(of.count, one);
       };
     },
     left(agent, items, bytes) {
-      counts.get(agent)?.count.then(
-        (count) => {
-          count.items -= items;
-          count.bytes -= bytes;
-        },
-        () => undefined,
-      );
+      const count = known.get(agent)?.count;
+      if (count !== undefined) subtract(count, { items, bytes });
     },
   };
+}
+
+function nothing(): Count {
+  return { items: 0, bytes: 0 };
+}
+
+function add(sum: Count, more: Count): void {
+  sum.items += more.items;
+  sum.bytes += more.bytes;
+}
+
+function subtract(sum: Count, less: Count): void {
+  sum.items = Math.max(0, sum.items - less.items);
+  sum.bytes = Math.max(0, sum.bytes - less.bytes);
+}
+
+/** How full it would be with one more: more than 1 is too much. */
+function fullness(count: Count, one: Count, most: Most): number {
+  return Math.max(
+    most.items > 0 ? (count.items + one.items) / most.items : 0,
+    most.bytes > 0 ? (count.bytes + one.bytes) / most.bytes : 0,
+  );
 }

@@ -23,7 +23,8 @@ export function rowsByAgent(ids: readonly string[]): Map<string, string[]> {
 
 /**
  * Moves what is pending to history: in history before it leaves pending. What an earlier try has put there stays as it
- * is. Answers the rows that were pending.
+ * is. Answers the rows that this call has put there: of many at once, and of tries that failed half-way, each row is
+ * answered once at most.
  */
 export async function moveToHistory(
   store: Store,
@@ -37,12 +38,14 @@ export async function moveToHistory(
       rows.slice(first, first + atOnce).map((row) => rowOf(store, 'WebhookItems', agent, row)),
     );
     const pending = found.filter((row) => row !== undefined);
-    await Promise.all(
+    const ours = await Promise.all(
       pending.map(async (row) => {
         try {
           await store.insert('History', { ...row, ...facts });
+          return [row];
         } catch (error) {
           if (!failedWith(error, 'conflict')) throw error;
+          return [];
         }
       }),
     );
@@ -51,16 +54,21 @@ export async function moveToHistory(
       agent,
       pending.map(({ id }) => id),
     );
-    moved.push(...pending);
+    moved.push(...ours.flat());
   }
   return moved;
 }
 
 /**
  * Removes an agent's history and delivery ids of more than 30 days ago, and the blobs that nothing names. The delivery's
- * row goes before the item's and the blob last, so that what a crash leaves is found by the next run.
+ * row goes before the item's and the blob last, so that what a crash leaves is found by the next run. `all` looks at
+ * every delivery id for those whose item was never stored.
  */
-export async function pruneAgent(store: Store, agent: string, now: Date): Promise<Pruned> {
+export async function pruneAgent(
+  store: Store,
+  agent: string,
+  { now, signal, all }: { now: Date; signal: AbortSignal | undefined; all: boolean },
+): Promise<Pruned> {
   const pruned: Pruned = { items: 0, deliveries: 0, blobs: 0 };
   const cutoff = now.getTime() - keptMs;
   const old = new Date(cutoff).toISOString();
@@ -113,11 +121,19 @@ export async function pruneAgent(store: Store, agent: string, now: Date): Promis
     store.rows('History', agent, { before: rowTime(cutoff) }),
     (row) => (textOf(row, 'AcknowledgedAt') ?? '') < old,
     pruneItems,
+    signal,
   );
-  await inBatches(store.rows('Deliveries', agent), (row) => (textOf(row, 'at') ?? '') < old, pruneDeliveries);
+  if (all)
+    await inBatches(
+      store.rows('Deliveries', agent),
+      (row) => (textOf(row, 'at') ?? '') < old,
+      pruneDeliveries,
+      signal,
+    );
 
   const nameless: string[] = [];
   for await (const { name } of store.list(blobsOf(agent))) {
+    signal?.throwIfAborted();
     const blob = readBlobName(agent, name);
     if (blob === undefined) continue;
     if (blob.at >= cutoff - 86_400_000) break;
@@ -126,7 +142,7 @@ export async function pruneAgent(store: Store, agent: string, now: Date): Promis
     );
     if (named.every((one) => one?.['PayloadBlob'] !== name)) nameless.push(name);
   }
-  await removeBlobs(store, nameless);
+  await removeBlobs(store, nameless, signal);
   pruned.blobs += nameless.length;
   return pruned;
 }
@@ -135,9 +151,12 @@ async function inBatches(
   rows: AsyncIterable<Row>,
   wanted: (row: Row) => boolean,
   work: (rows: Row[]) => Promise<void>,
+  signal: AbortSignal | undefined,
 ): Promise<void> {
+  signal?.throwIfAborted();
   let batch: Row[] = [];
   for await (const row of rows) {
+    signal?.throwIfAborted();
     if (!wanted(row)) continue;
     batch.push(row);
     if (batch.length < atOnce) continue;
@@ -147,10 +166,13 @@ async function inBatches(
   if (batch.length > 0) await work(batch);
 }
 
-async function removeBlobs(store: Store, names: readonly string[]): Promise<void> {
+async function removeBlobs(store: Store, names: readonly string[], signal?: AbortSignal): Promise<void> {
   const queue = names.values();
   const worker = async (): Promise<void> => {
-    for (const name of queue) await store.remove(name);
+    for (const name of queue) {
+      signal?.throwIfAborted();
+      await store.remove(name);
+    }
   };
   await Promise.all(Array.from({ length: Math.min(blobsAtOnce, names.length) }, worker));
 }

@@ -1,16 +1,20 @@
 import { setMaxListeners } from 'node:events';
+import { setImmediate } from 'node:timers/promises';
 import { checkAgentId } from './agents.ts';
 import { failedWith, NexusError } from './errors.ts';
 import type { BrokenItem, Item, PendingPage, PendingRequest, Position } from './mailbox.ts';
 import type { Row, Store } from './stores/store.ts';
 import { bindAll } from './webhookbinding.ts';
-import { costOf, itemOf } from './webhookbodies.ts';
+import { bodyOf, bytesOfItem, costOf, itemOf } from './webhookbodies.ts';
 
 const pageBytes = 10 * 1024 * 1024;
 const mostBroken = 100;
 /** How often to look for what another process has received. */
 const lookEveryMs = 2000;
+/** Together no more than a page, or one that is larger: their costs are no less than their bytes. */
 const bodiesAtOnce = 8;
+/** What is read of a page before others have their turn. */
+const turnBytes = 256 * 1024;
 
 /** Tells those that wait in this process that something has arrived. */
 export interface Arrivals {
@@ -108,10 +112,10 @@ export function openPending(
           request.host,
           now().toISOString(),
         );
-      const read = await itemsOf(page.rows);
+      const { left, ...read } = await itemsOf(page.rows);
       items.push(...read.items);
       broken.push(...read.broken);
-      after = page.next;
+      after = left ?? page.next;
       // A page of broken items alone would hide the sound ones behind them from who takes it for the last.
     } while (items.length === 0 && after !== undefined && broken.length < mostBroken);
     return {
@@ -121,21 +125,39 @@ export function openPending(
     };
   }
 
-  async function itemsOf(rows: Row[]): Promise<{ items: Item[]; broken: BrokenItem[] }> {
-    const items = new Map<number, Item>();
+  /**
+   * The items of rows, as many as a page has room for; `left` is where it goes on when there is none for all. What an
+   * item's JSON has is not known before it is made, so that one is made after another.
+   */
+  async function itemsOf(rows: Row[]): Promise<{ items: Item[]; broken: BrokenItem[]; left?: Position }> {
+    const items: Item[] = [];
     const broken: BrokenItem[] = [];
-    const queue = rows.entries();
-    const worker = async (): Promise<void> => {
-      for (const [at, row] of queue)
-        try {
-          items.set(at, await itemOf(store, row));
-        } catch (error) {
-          if (!failedWith(error, 'corrupt')) throw error;
-          broken.push({ id: `${row.partition}.${row.id}`, reason: error.message });
+    let bytes = 0;
+    let turn = 0;
+    let last: Position | undefined;
+    for (let first = 0; first < rows.length; first += bodiesAtOnce) {
+      const some = rows.slice(first, first + bodiesAtOnce);
+      const bodies = await Promise.all(
+        some.map(async (row) => ({ row, body: await soundOrReason(() => bodyOf(store, row)) })),
+      );
+      for (const { row, body } of bodies) {
+        const item = typeof body === 'string' ? body : await soundOrReason(() => itemOf(row, body));
+        if (typeof item === 'string') broken.push({ id: `${row.partition}.${row.id}`, reason: item });
+        else {
+          const cost = bytesOfItem(item);
+          bytes += cost;
+          turn += cost;
+          if (last !== undefined && items.length > 0 && bytes > pageBytes)
+            return { items, broken, left: last };
+          items.push(item);
         }
-    };
-    await Promise.all(Array.from({ length: Math.min(bodiesAtOnce, rows.length) }, worker));
-    return { items: rows.flatMap((_, at) => items.get(at) ?? []), broken };
+        last = { agent: row.partition, row: row.id };
+        if (turn < turnBytes) continue;
+        turn = 0;
+        await setImmediate();
+      }
+    }
+    return { items, broken };
   }
 
   return async (request) => {
@@ -157,4 +179,14 @@ export function openPending(
       waiting.end();
     }
   };
+}
+
+/** A sentence instead of what is corrupt. */
+async function soundOrReason<T extends object>(read: () => Promise<T>): Promise<T | string> {
+  try {
+    return await read();
+  } catch (error) {
+    if (!failedWith(error, 'corrupt')) throw error;
+    return error.message;
+  }
 }

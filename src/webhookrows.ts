@@ -84,6 +84,7 @@ export function fieldsOfDelivery(
     ContentType: delivery.contentType,
     Headers: headersText(delivery.headers),
     Bytes: delivery.body.length,
+    ...(delivery.decoded === undefined ? {} : { Decoded: delivery.decoded }),
     // A key is made of the whole of it; this one is for people.
     ...(delivery.delivery === undefined ? {} : { Delivery: delivery.delivery.slice(0, 1000) }),
     ...(key === undefined ? {} : { DeliveryKey: key }),
@@ -113,6 +114,12 @@ export function textOf(row: Row, field: string): string | undefined {
 
 export function bytesOf(row: Row): number {
   return Number(row['Bytes'] ?? 0);
+}
+
+/** How long its body is when its Content-Encoding is undone; known of those that `checkPayload` has passed. */
+export function decodedOf(row: Row): number | undefined {
+  const decoded = row['Decoded'];
+  return typeof decoded === 'number' ? decoded : undefined;
 }
 
 export function headersOf(row: Row): Record<string, string> {

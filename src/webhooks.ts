@@ -1,11 +1,10 @@
 import { checkAgentId } from './agents.ts';
 import { failedWith, NexusError } from './errors.ts';
 import { type MailboxStanding, type Position, positionOf, type Pruned, type Webhooks } from './mailbox.ts';
-import { payloadOf } from './payload.ts';
 import { rememberingAgents } from './storecontents.ts';
 import { rowOf, type Store } from './stores/store.ts';
 import { bindAll, boundTo, rebind } from './webhookbinding.ts';
-import { bodyOf } from './webhookbodies.ts';
+import { bodyOf, readBody } from './webhookbodies.ts';
 import { countPending, openCounts } from './webhookcounts.ts';
 import { moveToHistory, pruneAgent, rowsByAgent } from './webhookhistory.ts';
 import { findItem, type Found, openKeeping } from './webhookkeep.ts';
@@ -13,6 +12,7 @@ import { listItems } from './webhooklist.ts';
 import { openArrivals, openPending } from './webhookpending.ts';
 import {
   bytesOf,
+  decodedOf,
   deliveryKey,
   fieldsOfDelivery,
   headersOf,
@@ -76,9 +76,9 @@ export function openWebhooks(store: Store, options: { now?: () => Date } = {}): 
       if (source === '' || source.length > 200)
         throw new NexusError('invalid', 'A source has a name of 1 to 200 characters.');
       const key = delivery.delivery === undefined ? undefined : deliveryKey(source, delivery.delivery);
-      let giveBack: (() => void) | undefined;
+      let settle: ((kept: boolean) => void) | undefined;
       try {
-        if (most !== undefined) giveBack = await counts.take(agent, body.length, most);
+        if (most !== undefined) settle = await counts.take(agent, body.length, most);
       } catch (error) {
         const known =
           key === undefined || !failedWith(error, 'unavailable') ? undefined : await duplicateOf(agent, key);
@@ -97,7 +97,7 @@ export function openWebhooks(store: Store, options: { now?: () => Date } = {}): 
         if (kept) arrivals.arrived(agent);
         return { status: kept ? 'accepted' : 'duplicate', id: `${agent}.${item.row}` };
       } finally {
-        if (!kept) giveBack?.();
+        settle?.(kept);
       }
     },
 
@@ -120,16 +120,17 @@ export function openWebhooks(store: Store, options: { now?: () => Date } = {}): 
       const position = positionOf(id);
       const item = position === undefined ? undefined : await findItem(store, position.agent, position.row);
       if (item === undefined) return undefined;
-      const listed = listedItem(item.row, item.pending);
       const body = await bodyOf(store, item.row);
-      return {
-        ...listed,
-        ...(await payloadOf(listed.contentType, listed.headers['content-encoding'], body)),
-      };
+      return { ...listedItem(item.row, item.pending), ...(await readBody(item.row, body)) };
     },
 
     async body(id) {
-      return await bodyOf(store, (await found(id)).row);
+      const { row } = await found(id);
+      const said = textOf(row, 'ContentType') ?? '';
+      return {
+        body: await bodyOf(store, row),
+        contentType: said === '' ? 'application/octet-stream' : said,
+      };
     },
 
     async replay(id, request) {
@@ -139,12 +140,14 @@ export function openWebhooks(store: Store, options: { now?: () => Date } = {}): 
       if (position !== undefined && made !== undefined) return `${position.agent}.${made}`;
       const { row, pending } = await found(id);
       if (pending) throw new NexusError('conflict', `${id} is pending still: the host will deliver it.`);
+      const decoded = decodedOf(row);
       const delivery = {
         agent: row.partition,
         source: textOf(row, 'Source') ?? '',
         contentType: textOf(row, 'ContentType') ?? '',
         headers: headersOf(row),
         body: await bodyOf(store, row),
+        ...(decoded === undefined ? {} : { decoded }),
       };
       const senders = textOf(row, 'Delivery');
       const item = await keep({
@@ -172,10 +175,14 @@ export function openWebhooks(store: Store, options: { now?: () => Date } = {}): 
       return standings;
     },
 
-    async prune() {
+    async prune({ signal, deliveries: all = true } = {}) {
       const pruned: Pruned = { items: 0, deliveries: 0, blobs: 0 };
       for (const agent of await agentsKnown()) {
-        const { items, deliveries, blobs } = await pruneAgent(store, agent, now());
+        const { items, deliveries, blobs } = await pruneAgent(store, agent, {
+          now: now(),
+          signal,
+          all,
+        });
         pruned.items += items;
         pruned.deliveries += deliveries;
         pruned.blobs += blobs;

@@ -19,6 +19,7 @@ import {
   readSettings,
   type Settings,
 } from '../src/configfile.ts';
+import { keysIn } from '../src/settings.ts';
 import { describe as told, NexusError } from '../src/errors.ts';
 
 let home: string;
@@ -370,4 +371,23 @@ test('the keys of the environment are added to those of the file, and go before 
       code: 'config',
       message: expect.stringMatching(/keys.*NEXUS_KEYS/),
     });
+});
+
+test('a key with dots is known with them where it is there, and by what escapes them where it is not', () => {
+  const settings = { mailboxes: { main: { sources: { 'put.io': { verify: 'secret' }, put: 1 } } } };
+  const path = ['mailboxes', 'main', 'sources'];
+  expect(keysIn(settings, 'mailboxes.main.sources.put.io')).toEqual([...path, 'put.io']);
+  expect(keysIn(settings, 'mailboxes.main.sources.put.io.secret')).toEqual([...path, 'put.io', 'secret']);
+  expect(keysIn(settings, 'mailboxes.main.sources.ci\\.v2.verify')).toEqual([...path, 'ci.v2', 'verify']);
+  expect(keysIn(settings, 'mailboxes.main.sources.ci.v2')).toEqual([...path, 'ci', 'v2']);
+  expect(keysIn({}, 'retry.tries')).toEqual(['retry', 'tries']);
+});
+
+test('a mailbox of an agent whose name is a path of the endpoint’s own is refused, and one that is no name', async () => {
+  for (const agent of ['pending', 'items', 'mailboxes']) {
+    await written({ mailboxes: { [agent]: {} } });
+    await expect(load(), agent).rejects.toThrow(/must not be a path of the endpoint's own.*\.as NAME/);
+  }
+  await written({ mailboxes: { 'a.b': {} } });
+  await expect(load()).rejects.toThrow('must be the id of an agent');
 });

@@ -83,6 +83,46 @@ test('a run that failed is told, and the next one comes all the same', async () 
   ]);
 });
 
+test('all delivery ids are looked through once a day, and again after a run that failed', async () => {
+  const stop = new AbortController();
+  const asked: unknown[] = [];
+  let time = 0;
+  await pruneHourly(
+    {
+      async prune(options) {
+        asked.push(options?.deliveries);
+        if (asked.length === 1) throw new Error('the disk is gone');
+        return { items: 0, deliveries: 0, blobs: 0 };
+      },
+    },
+    {
+      signal: stop.signal,
+      warn: () => undefined,
+      random: () => 0.5,
+      now: () => time,
+      async wait(ms) {
+        time += ms;
+        if (asked.length === 27) stop.abort();
+      },
+    },
+  );
+  expect(asked.flatMap((deliveries, run) => (deliveries === true ? run : []))).toEqual([0, 1, 25]);
+});
+
+test('it ends with the signal, also in the middle of a run', async () => {
+  const stop = new AbortController();
+  await pruneHourly(
+    {
+      prune: (options) => {
+        stop.abort();
+        return Promise.reject(options?.signal?.reason);
+      },
+    },
+    { signal: stop.signal, warn: () => expect.fail('nothing to tell'), wait: async () => undefined },
+  );
+  expect(stop.signal.aborted).toBe(true);
+});
+
 test('it ends with the signal, in the middle of a wait', async () => {
   const stop = new AbortController();
   const over = pruneHourly(

@@ -63,7 +63,7 @@ const layers: [name: string, files: RegExp][] = [
   ['stores', /^stores\/(?!store\.ts)/],
   [
     'words and rules',
-    /^(agents|transcripts|nexus|mailbox|payload|exactjson|configfile|settings|jsonschema|context|format|table|nearest)\.ts$|^stores\/store\.ts$/,
+    /^(agents|transcripts|nexus|mailbox|payload|exactjson|configfile|settings|jsonschema|context|format|table|nearest|slots)\.ts$|^stores\/store\.ts$/,
   ],
   ['locks and disk', /^(processlock|diskerrors)\.ts$/],
   ['errors', /^errors\.ts$/],
@@ -146,7 +146,7 @@ describe('each effect has one home', () => {
     [
       'SQLite',
       /^node:sqlite$/,
-      /^(stores|openclaw)\/|^jobs\/(ledger|deliveries)\.ts$|^(processlock|diskerrors)\.ts$/,
+      /^(stores|openclaw)\/|^jobs\/(ledger|deliveriesfile)\.ts$|^(processlock|diskerrors)\.ts$/,
     ],
     ['the Azure SDK', /^@azure\//, /^stores\/azure/],
     ['child processes', /^node:(child_process|cluster|worker_threads)$/, /^$/],

@@ -226,6 +226,15 @@ describe('progress', () => {
     expect(stderr()).toBe(before);
   });
 
+  test('on a terminal without columns is not drawn, which would never end', async () => {
+    const { output, stderr } = show({ terminal: 0, progressEveryMs: 20 });
+    const progress = output.progress();
+    progress.update('1 of 3');
+    await expect.poll(stderr, { timeout: 5000 }).toContain('1 of 3\n');
+    progress.stop();
+    expect(stderr()).toBe('1 of 3\n');
+  });
+
   test('that is stopped at once draws nothing', async () => {
     const { output, stderr } = show({ terminal: 80 });
     output.progress().stop();

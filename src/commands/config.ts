@@ -3,11 +3,11 @@ import { editSettings, isSettings, type Settings } from '../configfile.ts';
 import type { Context, Surroundings } from '../context.ts';
 import { failedWith, NexusError } from '../errors.ts';
 import { nearest } from '../nearest.ts';
-import { valueAt, withValue } from '../settings.ts';
+import { keysIn, valueAt, withValue } from '../settings.ts';
 
 /** A secret is shown when it is asked for by its own name, and masked in what it is a part of. */
 export async function get({ config, output }: Context, { setting }: { setting: string }): Promise<void> {
-  const keys = keysOf(setting);
+  const keys = keysOf(config, setting);
   const found = valueAt(config, keys);
   if (found === undefined) throw absent(setting);
   const value = isSettings(found) ? withoutSecrets(keys, found) : found;
@@ -46,8 +46,8 @@ export async function set(
   { configPath, env, output }: Surroundings,
   { setting, value }: { setting: string; value: string },
 ): Promise<void> {
-  const keys = keysOf(setting);
   await editSettings(configPath, (settings) => {
+    const keys = keysOf(settings, setting);
     const written = withValue(settings, keys, fromText(value));
     try {
       checkSettings(written, env);
@@ -78,9 +78,9 @@ export async function unset(
   { configPath, env, output }: Surroundings,
   { setting }: { setting: string },
 ): Promise<void> {
-  const keys = keysOf(setting);
   let was = false;
   await editSettings(configPath, (settings) => {
+    const keys = keysOf(settings, setting);
     was = valueAt(settings, keys) !== undefined;
     const written = withValue(settings, keys, undefined);
     if (was) checkSettings(written, env);
@@ -92,9 +92,8 @@ export async function unset(
     output.info(was ? `${setting} is taken out of ${configPath}.` : `${setting} was not in ${configPath}.`);
 }
 
-/** The keys of a dotted name; a dot of an agent's own id is written `\.`. */
-function keysOf(setting: string): string[] {
-  const keys = setting.split(/(?<!\\)\./).map((key) => key.replaceAll('\\.', '.'));
+function keysOf(settings: unknown, setting: string): string[] {
+  const keys = keysIn(settings, setting);
   if (keys.includes('')) throw new NexusError('usage', `${named(setting)} is not the name of a setting.`);
   return keys;
 }

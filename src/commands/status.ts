@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { isSettings, type Settings } from '../configfile.ts';
 import { type Config, openclawEnvironment } from '../config.ts';
 import type { Context } from '../context.ts';
 import { describe, exit, exitStatus, failedWith, NexusError } from '../errors.ts';
@@ -7,6 +8,7 @@ import { type Ledger, ledgerFile, openLedger, type Run } from '../jobs/ledger.ts
 import { type Standing, standingOf } from '../jobs/standing.ts';
 import { archivePlace, isFresh, openMailbox, openNexus } from '../open.ts';
 import { locate, type State } from '../openclaw/locate.ts';
+import { valueAt } from '../settings.ts';
 import { type AgentMail, type Mail, mailOf, type Problem, usesMail } from './statusmail.ts';
 
 interface NexusStanding {
@@ -17,7 +19,13 @@ interface NexusStanding {
   error?: string;
 }
 
-type JobStanding = Pick<Run, 'startedAt' | 'endedAt' | 'ok'> & { report: unknown };
+type JobStanding = Pick<Run, 'startedAt' | 'endedAt' | 'ok' | 'report'> & {
+  /** Agents whose own last run did not end well, where a later one without them did. */
+  unwell?: string[];
+};
+
+/** How many runs are looked at for one that an agent had part in. */
+const mostRuns = 20;
 
 /** What `nexus status --json` prints. */
 export interface Status {
@@ -161,12 +169,30 @@ async function openclawState(context: Context, problems: Problem[]): Promise<Sta
 /** Of pulls only where one ran: most hosts have no webhooks. */
 function lastRuns(ledger: Ledger | undefined): Status['jobs'] {
   const runs = [...jobNames, pullName].map((job): [string, JobStanding | null] => {
-    const run = ledger?.runs(job, 1)[0];
+    const [run, ...earlier] = ledger?.runs(job, mostRuns) ?? [];
     if (run === undefined) return [job, null];
     const { startedAt, endedAt, ok, report } = run;
-    return [job, { startedAt, endedAt, ok, report }];
+    const unwell = ok ? leftUnwell(run, earlier) : [];
+    return [job, { startedAt, endedAt, ok, report, ...(unwell.length > 0 ? { unwell } : {}) }];
   });
   return Object.fromEntries(runs.filter(([job, run]) => job !== pullName || run !== null));
+}
+
+/** The agents whose own last run did not end well, though a later one, of other agents, did. */
+function leftUnwell(last: Run, earlier: readonly Run[]): string[] {
+  const seen = new Set(Object.keys(auditsIn(last)));
+  const unwell: string[] = [];
+  for (const run of earlier)
+    for (const [agent, audit] of Object.entries(auditsIn(run))) {
+      if (!seen.has(agent) && Number(valueAt(audit, ['failed']) ?? 0) > 0) unwell.push(agent);
+      seen.add(agent);
+    }
+  return unwell;
+}
+
+function auditsIn({ report }: Run): Settings {
+  const audits = valueAt(report, ['agents']);
+  return isSettings(audits) ? audits : {};
 }
 
 function problemsOf(standing: Standing, now: number): Problem[] {
@@ -209,11 +235,11 @@ function problemsOfJobs(jobs: Status['jobs'], agents: Standing[]): Problem[] {
       ? [{ problem: 'Nothing was archived from this host yet.', next: 'Run `nexus backfill`.' }]
       : [];
   const failed = Object.entries(jobs).flatMap(([job, run]) =>
-    run === null || run.ok
+    run === null || (run.ok && run.unwell === undefined)
       ? []
       : [
           {
-            problem: `The last ${job} did not end well.`,
+            problem: `The last ${job}${run.unwell === undefined ? '' : ` of ${run.unwell.join(', ')}`} did not end well.`,
             next: `Run \`nexus ${job}\` and read what failed.`,
           },
         ],

@@ -33,13 +33,18 @@ const lagMs = 3_600_000;
 
 /** Whether mail is pulled to this host, or received on it, so that the mailboxes are worth asking. */
 export function usesMail(config: Config): boolean {
-  if (existsSync(deliveriesFile(config)) || Object.keys(config.mailboxes).length > 0) return true;
-  return config.endpoint === undefined && config.store.kind === 'local';
+  return ownsStore(config) || existsSync(deliveriesFile(config)) || Object.keys(config.mailboxes).length > 0;
+}
+
+/** The mailboxes are here, of whatever agents and hosts: what nobody pulls can be seen nowhere else. */
+function ownsStore(config: Config): boolean {
+  return config.endpoint === undefined;
 }
 
 /**
  * How the mail of this host's agents (by their ids in OpenClaw) stands; those without any are left out. `open` is
- * `undefined` where Nexus is out of reach. Changes nothing.
+ * `undefined` where Nexus is out of reach. On the machine of the store, mail of other agents and for other hosts that
+ * nobody pulls is a problem too. Changes nothing.
  */
 export async function mailOf(
   config: Config,
@@ -57,7 +62,7 @@ export async function mailOf(
     const [untold, admitted, failed] = [own.filter(isUntold), own.filter(isAdmitted), unanswered(own)];
     problems.push(
       ...pendingProblems(agent, config, standing, now),
-      ...tellingProblems(agent, untold, failed),
+      ...tellingProblems(agent, untold, admitted, failed),
     );
     return {
       pending: 0,
@@ -70,6 +75,7 @@ export async function mailOf(
       failed: failed.length,
     };
   });
+  problems.push(...strandedProblems(config, mail, standings, now));
   const has = ({ pending, host, untold, admitted, failed }: AgentMail) =>
     pending + untold + admitted + failed > 0 || host !== undefined;
   return { agents: mail.filter(has), problems };
@@ -98,11 +104,12 @@ async function standingsOf(
   open: () => Promise<Mailbox>,
   problems: Problem[],
 ): Promise<MailboxStanding[]> {
-  if (agents.length === 0) return [];
+  const all = ownsStore(config);
+  if (agents.length === 0 && !all) return [];
   try {
     const mailbox = await open();
     try {
-      return await mailbox.standing(agents.map((agent) => aliasOf(config, agent)));
+      return await mailbox.standing(all ? undefined : agents.map((agent) => aliasOf(config, agent)));
     } finally {
       await mailbox.close();
     }
@@ -142,7 +149,7 @@ function pendingProblems(
 ): Problem[] {
   if (standing?.oldestAt === undefined || standing.pending === 0) return [];
   const { pending, oldestAt, host } = standing;
-  // Another host's mail is for that host to say.
+  // Another host's mail is for that host to say, or for the machine of the store.
   if ((host !== undefined && host !== config.host) || now - Date.parse(oldestAt) < lagMs) return [];
   return [
     {
@@ -152,13 +159,54 @@ function pendingProblems(
   ];
 }
 
-function tellingProblems(agent: string, untold: readonly Batch[], failed: readonly Batch[]): Problem[] {
-  const refused = untold.filter(({ attempts }) => attempts > 0).at(-1);
+/** Mail that waits for another host, or for nobody: an agent's name that is wrong, a host that is no more. */
+function strandedProblems(
+  config: Config,
+  mail: readonly AgentMail[],
+  standings: readonly MailboxStanding[],
+  now: number,
+): Problem[] {
+  if (!ownsStore(config)) return [];
+  const here = new Set(mail.map(({ as }) => as));
+  return standings.flatMap(({ agent, pending, oldestAt, host }) => {
+    if (pending === 0 || oldestAt === undefined || now - Date.parse(oldestAt) < lagMs) return [];
+    const mine = here.has(agent) && (host === undefined || host === config.host);
+    if (mine) return [];
+    const whose =
+      host === undefined ? 'and no host has ever pulled it' : `and the host ${host} does not pull it`;
+    const next =
+      host === undefined
+        ? `Run \`nexus pull-webhooks\` where the agent runs; if ${agent} is no agent's name, correct it at the sender and \`nexus webhooks drop --agent ${agent}\`.`
+        : `Run \`nexus pull-webhooks\` on ${host}, or \`nexus webhooks claim --agent ${agent}\` on the host that has the agent now.`;
+    const oldest = formatAge(Date.parse(oldestAt), now);
+    return [
+      {
+        problem: `${agent}: ${formatItems(pending, 'webhook')} pending, the oldest from ${oldest}, ${whose}.`,
+        next,
+      },
+    ];
+  });
+}
+
+function tellingProblems(
+  agent: string,
+  untold: readonly Batch[],
+  admitted: readonly Batch[],
+  failed: readonly Batch[],
+): Problem[] {
+  // One that is being sent, or is to be sent, without an error is none.
+  const refused = untold.findLast(({ lastError }) => lastError !== undefined);
+  const unwell = admitted.findLast(({ lastError }) => lastError !== undefined);
   const problems: Problem[] = [];
   if (refused !== undefined)
     problems.push({
       problem: `${agent} could not be told of its webhooks: ${reason(refused)}`,
       next: 'They are in its inbox; the next `nexus pull-webhooks` tries again.',
+    });
+  if (unwell !== undefined)
+    problems.push({
+      problem: `${agent} has not answered a message about its webhooks: ${reason(unwell)}`,
+      next: 'It is told again in a while, by the next `nexus pull-webhooks` after that.',
     });
   const given = failed.at(-1);
   if (given !== undefined)

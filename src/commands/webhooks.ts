@@ -1,5 +1,6 @@
 import type { Context } from '../context.ts';
 import { NexusError } from '../errors.ts';
+import { withField } from '../exactjson.ts';
 import { formatAge, formatBytes, formatItems } from '../format.ts';
 import { type ItemFilter, type ListedItem, type Mailbox, positionOf } from '../mailbox.ts';
 import { openMailbox } from '../open.ts';
@@ -110,16 +111,18 @@ export async function show(context: Context, { id, body }: { id: string; body: b
   if (positionOf(id) === undefined) throw absent(id);
   await withMailbox(context, async (mailbox) => {
     if (body) {
-      await writeBody(context, await mailbox.body(id));
+      await writeBody(context, (await mailbox.body(id)).body);
       return;
     }
     const item = await mailbox.show(id);
     if (item === undefined) throw absent(id);
     if (output.json) {
-      output.result({ command: 'webhooks show', ok: true, item, schemaVersion: 1 });
+      const { payloadText, ...facts } = item;
+      const shown = withField(facts, 'payload', payloadText);
+      output.resultJson(withField({ command: 'webhooks show', ok: true, schemaVersion: 1 }, 'item', shown));
       return;
     }
-    const { payload, headers } = item;
+    const { headers } = item;
     output.table(
       [{ title: 'FIELD' }, { title: 'VALUE', align: 'left' }],
       [
@@ -128,8 +131,13 @@ export async function show(context: Context, { id, body }: { id: string; body: b
       ],
     );
     output.result('');
-    output.result(harmless(typeof payload === 'string' ? payload : JSON.stringify(payload, null, 2)));
+    output.result(harmless(readable(item.payloadText)));
   });
+}
+
+/** Text as text, anything else as the JSON that it is. */
+function readable(payloadText: string): string {
+  return payloadText.startsWith('"') ? String(JSON.parse(payloadText)) : payloadText;
 }
 
 /** As received where it goes to a file or another program; at a terminal only text, and none that controls it. */
@@ -170,7 +178,7 @@ export async function claim(
 }
 
 /** Removes what has been in history for 30 days. An endpoint does so by itself. */
-export async function prune({ config, output }: Context): Promise<void> {
+export async function prune({ config, output, signal }: Context): Promise<void> {
   const { endpoint } = config;
   if (endpoint !== undefined) {
     const nothing = { items: 0, deliveries: 0, blobs: 0 };
@@ -185,7 +193,7 @@ export async function prune({ config, output }: Context): Promise<void> {
   ]);
   const webhooks = openWebhooks(await openStore(config));
   try {
-    const pruned = await webhooks.prune();
+    const pruned = await webhooks.prune({ signal });
     if (output.json) output.result({ command: 'webhooks prune', ok: true, ...pruned, schemaVersion: 1 });
     else
       output.info(

@@ -35,10 +35,15 @@ interface Printed {
 export async function url(context: Context, options: UrlOptions): Promise<void> {
   const { agent, source } = options;
   checkAgentId(agent);
-  if (source === '' || source.length > 100 || /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]/u.test(source))
+  if (
+    source === '' ||
+    source === '__proto__' ||
+    source.length > 100 ||
+    /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]/u.test(source)
+  )
     throw new NexusError(
       'usage',
-      'The name of a source has 1 to 100 characters, and none that is a control character.',
+      'The name of a source has 1 to 100 characters, none of them a control character, and is not __proto__.',
     );
   refuseElsewhere(context.config);
   const known = sourceIn(context.config, options);

@@ -1,9 +1,10 @@
 import type { IncomingHttpHeaders } from 'node:http';
+import { elementsIn, fieldsIn, type Place } from '../exactjson.ts';
 import type { Source, Verification } from '../sources.ts';
 import { headerOf } from './signatures/scheme.ts';
 import { signedId } from './signatures/standard.ts';
 
-type Place = { header: string } | { json: string } | ((headers: IncomingHttpHeaders) => string | undefined);
+type IdPlace = { header: string } | { json: string } | ((headers: IncomingHttpHeaders) => string | undefined);
 
 /**
  * Where each sender puts an id that is one delivery's own and the same when that delivery is tried again. An id that
@@ -11,7 +12,7 @@ type Place = { header: string } | { json: string } | ((headers: IncomingHttpHead
  * that set off one another share, and not Shopify's `X-Shopify-Event-Id`, which all subscriptions to one event share.
  * GitLab's `X-Gitlab-Webhook-UUID` is another at each try. Meta sends none.
  */
-const places: Partial<Record<Verification, Place>> = {
+const places: Partial<Record<Verification, IdPlace>> = {
   github: { header: 'x-github-delivery' },
   stripe: { json: 'id' },
   slack: { json: 'event_id' },
@@ -28,7 +29,7 @@ const namedByThemselves = new Set<Verification>(['key', 'none', 'secret', 'hmac'
 
 /**
  * The sender's own id of a delivery, `undefined` where it has none. What the configuration says goes before what is
- * known of the sender. The body is read as `contentType` says, and only where the id is in it.
+ * known of the sender. The body is read as `contentType` says, and only where the id is in it: JSON that is valid is not parsed again for it.
  */
 export function deliveryIdOf(
   source: Source | undefined,
@@ -45,7 +46,7 @@ export function deliveryIdOf(
   return type === 'application/x-www-form-urlencoded' ? fieldIn(body, place.json) : valueAt(body, place.json);
 }
 
-function knownPlace(verify: Verification, name: string): Place | undefined {
+function knownPlace(verify: Verification, name: string): IdPlace | undefined {
   if (!namedByThemselves.has(verify)) return places[verify];
   const known = name.toLowerCase() === 'svix' ? 'standard' : name.toLowerCase();
   return Object.entries(places).find(([sender]) => sender === known)?.[1];
@@ -57,38 +58,38 @@ function fieldIn(body: Buffer, name: string): string | undefined {
   return values.length === 1 && values[0] !== '' ? values[0] : undefined;
 }
 
-/** Text as it is, a number as it is written; nothing else is an id. */
+/** Text as it is, a number as it is written; nothing else is an id. Of a name that comes twice the last counts. */
 function valueAt(body: Buffer, path: string): string | undefined {
   const text = body.toString('utf8');
-  const value = follow(parsed(text), path);
-  if (typeof value === 'number') return String(follow(parsed(text, numbersAsWritten), path));
-  return typeof value === 'string' && value !== '' ? value : undefined;
-}
-
-type Reviver = (name: string, value: unknown, context?: { source?: string }) => unknown;
-
-/** An id may be a number that JavaScript cannot hold: two of them must not become one. */
-const numbersAsWritten: Reviver = (_, value, context) =>
-  typeof value === 'number' ? (context?.source ?? value) : value;
-
-function parsed(text: string, reviver?: Reviver): unknown {
   try {
-    return JSON.parse(text, reviver);
-  } catch {
-    return undefined; // no JSON, so no id in it
+    let at: Place = { start: text.search(/[^ \n\r\t]/), end: text.length };
+    for (const name of path.split('.')) {
+      const part = partOf(text, at, name);
+      if (part === undefined) return undefined;
+      at = part;
+    }
+    const written = text.slice(at.start, at.end);
+    const value: unknown = JSON.parse(written);
+    if (typeof value === 'number') return written;
+    return typeof value === 'string' && value !== '' ? value : undefined;
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined; // no JSON, so no id in it
+    throw error;
   }
 }
 
-function follow(value: unknown, path: string): unknown {
-  let at = value;
-  for (const name of path.split('.')) {
-    if (typeof at !== 'object' || at === null || !isField(at, name)) return undefined;
-    at = Reflect.get(at, name);
+/** The part of that name in an object, or in a list, where names are numbers from 0. */
+function partOf(text: string, { start, end }: Place, name: string): Place | undefined {
+  const first = text[start];
+  if (first !== '{' && first !== '[') return undefined;
+  const parts = first === '{' ? fieldsIn(text, start) : elementsIn(text, start);
+  let part: Place | undefined;
+  for (let index = 0; ; index++) {
+    const next = parts.next();
+    if (next.done === true) {
+      // Of several values in a body the first one's id is not that of all.
+      return text.slice(next.value, end).trim() === '' ? part : undefined;
+    }
+    if (('name' in next.value ? next.value.name : String(index)) === name) part = next.value;
   }
-  return at;
-}
-
-/** One that came in the JSON: not a list's length, nor anything that every object has. */
-function isField(value: object, name: string): boolean {
-  return Object.prototype.propertyIsEnumerable.call(value, name);
 }

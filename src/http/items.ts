@@ -4,8 +4,8 @@ import type { ItemFilter, ListedItem } from '../mailbox.ts';
 import { parseBody, requireType } from './body.ts';
 import { agentsOf, noSuchItem, placeOf } from './callers.ts';
 import { bodyIn, callerOf, headerOf, type Routes } from './context.ts';
-import { cursorOfPosition, mostItems, readPosition } from './mailboxwire.ts';
-import { sendExactJson } from './pending.ts';
+import { cursorOfPosition, itemText, mostItems, readPosition } from './mailboxwire.ts';
+import { sendJsonText } from './pending.ts';
 import { readQuery } from './query.ts';
 
 const listSchema = z.object({
@@ -50,17 +50,16 @@ export function itemRoutes({ app, webhooks }: Routes): void {
     placeOf(callerOf(request), look, id);
     const item = await webhooks.show(id);
     if (item === undefined) throw noSuchItem(id);
-    return sendExactJson(reply, item);
+    return sendJsonText(reply, itemText(item));
   });
 
   app.get<One>('/api/webhook/items/:id/body', { config: { scopes: look } }, async (request, reply) => {
     const { id } = request.params;
     placeOf(callerOf(request), look, id);
-    const body = await webhooks.body(id);
-    const contentType = (await webhooks.show(id))?.contentType ?? '';
+    const { body, contentType } = await webhooks.body(id);
     // Anybody may have written it: no browser shall take it for a page of this endpoint.
     return reply
-      .header('content-type', contentType === '' ? 'application/octet-stream' : contentType)
+      .header('content-type', contentType)
       .header('content-disposition', 'attachment')
       .header('content-security-policy', "default-src 'none'; sandbox")
       .send(body);

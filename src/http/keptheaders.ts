@@ -16,7 +16,7 @@ const onTheWay = [
 
 /** What lets its bearer in somewhere, by what such headers are called. Trello's signature is called after Trello. */
 const credential =
-  /auth|cookie|signature|token|secret|hmac|jwt|bearer|credential|session|csrf|xsrf|pass(word|wd|phrase)|key$|(^|[-_])(sig|pwd|dpop)$|^x-trello-webhook$/;
+  /auth|cookie|signature|token|secret|hmac|jwt|bearer|credential|session|csrf|xsrf|pass(word|wd|phrase)|key\d*($|[-_])|(^|[-_])(sig|pwd|pass|otp|pin|dpop)\d*($|[-_])|^x-trello-webhook$/;
 
 /** Called like credentials and none: what a delivery or an event is known by. */
 const noCredential = /idempotency|(^|-)event-key$/;

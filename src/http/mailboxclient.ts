@@ -1,25 +1,23 @@
 import * as z from 'zod';
 import { checkAgentId } from '../agents.ts';
 import { failedWith, NexusError } from '../errors.ts';
-import { parseExactJson } from '../exactjson.ts';
-import { type Item, type ListedItem, type Mailbox, type PendingPage, positionOf } from '../mailbox.ts';
-import { type ClientOptions, openConnection } from './connection.ts';
+import { type ListedItem, type Mailbox, type PendingPage, positionOf } from '../mailbox.ts';
+import { type ClientOptions, notNexus, openConnection } from './connection.ts';
 import {
   brokenSchema,
   cursorOfPosition,
   hostField,
-  itemSchema,
   listedSchema,
   mostItems,
   mostWait,
+  readPage,
   readPosition,
-  shownSchema,
+  readShown,
   standingSchema,
 } from './mailboxwire.ts';
 import type { Ask } from './request.ts';
 import { headers, parseJson } from './wire.ts';
 
-const pendingSchema = z.record(z.string(), z.array(itemSchema));
 const listSchema = z.object({ items: z.array(listedSchema), next: z.string().nullable() });
 const deletedSchema = z.object({ deleted: z.number().int().nonnegative() });
 const replayedSchema = z.object({ id: z.string().refine((id) => positionOf(id) !== undefined) });
@@ -45,20 +43,18 @@ export function openMailboxClient(options: ClientOptions): Mailbox {
     if (limit !== undefined) query.set('limit', String(limit));
     if (after !== undefined) query.set('cursor', cursorOfPosition(after));
     if (wait > 0) query.set('wait', String(wait));
-    const told = await connection.json(
-      pendingSchema,
-      {
-        ...get(`/api/webhook/pending?${query.toString()}`),
-        ...(host === undefined ? {} : { headers: { [headers.host]: hostField(host) } }),
-        timeoutMs: timeoutMs + wait * 1000,
-        ...(signal === undefined ? {} : { signal }),
-      },
-      exactOrNothing,
-    );
-    const next = nextIn(told.headers.get('link'));
-    const broken = brokenIn(told.headers.get(headers.broken));
+    const { answer, body } = await connection.whole({
+      ...get(`/api/webhook/pending?${query.toString()}`),
+      ...(host === undefined ? {} : { headers: { [headers.host]: hostField(host) } }),
+      timeoutMs: timeoutMs + wait * 1000,
+      ...(signal === undefined ? {} : { signal }),
+    });
+    const items = await readPage(body.toString('utf8'));
+    if (items === undefined) throw notNexus(endpoint.base, answer);
+    const next = nextIn(answer.headers.get('link'));
+    const broken = brokenIn(answer.headers.get(headers.broken));
     return {
-      items: inOrder(told.value),
+      items,
       ...(next === undefined ? {} : { next: readPosition(next) }),
       ...(broken === undefined ? {} : { broken }),
     };
@@ -127,7 +123,10 @@ export function openMailboxClient(options: ClientOptions): Mailbox {
     async show(id) {
       if (positionOf(id) === undefined) return undefined;
       try {
-        return (await connection.json(shownSchema, get(`/api/webhook/items/${id}`), exactOrNothing)).value;
+        const { answer, body } = await connection.whole(get(`/api/webhook/items/${id}`));
+        const item = readShown(body.toString('utf8'));
+        if (item === undefined) throw notNexus(endpoint.base, answer);
+        return item;
       } catch (error) {
         if (failedWith(error, 'not_found')) return undefined;
         throw error;
@@ -137,7 +136,11 @@ export function openMailboxClient(options: ClientOptions): Mailbox {
     async body(id) {
       const ask = get(`/api/webhook/items/${checkItemId(id)}/body`);
       // Compressed on the way would be other bytes than were received.
-      return (await connection.whole({ ...ask, headers: { 'accept-encoding': 'identity' } })).body;
+      const { answer, body } = await connection.whole({
+        ...ask,
+        headers: { 'accept-encoding': 'identity' },
+      });
+      return { body, contentType: answer.headers.get('content-type') ?? 'application/octet-stream' };
     },
 
     async replay(id, request) {
@@ -192,13 +195,6 @@ function withJson(
   };
 }
 
-/** By agent in ascending order, as they were: an object puts names that are numbers first. */
-function inOrder(groups: Record<string, Item[]>): Item[] {
-  return Object.entries(groups)
-    .sort(([one], [other]) => (one < other ? -1 : 1))
-    .flatMap(([, items]) => items);
-}
-
 function brokenIn(field: string | null): z.infer<typeof brokenSchema> | undefined {
   const read = brokenSchema.safeParse(parseJson(field ?? ''));
   return read.success ? read.data : undefined;
@@ -222,13 +218,4 @@ function checkItemId(id: string): string {
   if (positionOf(id) === undefined)
     throw new NexusError('not_found', `There is no item ${JSON.stringify(id.slice(0, 120))}.`);
   return id;
-}
-
-/** `undefined` when the text is no JSON, which no schema here accepts. */
-function exactOrNothing(text: string): unknown {
-  try {
-    return parseExactJson(text);
-  } catch {
-    return undefined;
-  }
 }

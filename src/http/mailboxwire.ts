@@ -1,6 +1,15 @@
+import { setImmediate } from 'node:timers/promises';
 import * as z from 'zod';
 import { NexusError } from '../errors.ts';
-import { type Item, type ListedItem, type MailboxStanding, type Position, positionOf } from '../mailbox.ts';
+import { elementsIn, fieldsIn, type Place, withField } from '../exactjson.ts';
+import {
+  type Item,
+  type ListedItem,
+  type MailboxStanding,
+  type Position,
+  positionOf,
+  type ShownItem,
+} from '../mailbox.ts';
 import { headerJson, pairCursor, readPairCursor } from './wire.ts';
 
 /** What server and client agree on about mailboxes, beyond the routes. */
@@ -19,7 +28,7 @@ const facts = {
   headers: z.record(z.string(), z.string()),
   replayOf: z.string().exactOptional(),
 };
-const payload = { payload: z.unknown(), encoding: z.literal('base64').exactOptional() };
+const encoding = { encoding: z.literal('base64').exactOptional() };
 const listed = {
   agent: z.string(),
   bytes: z.number().int().nonnegative(),
@@ -29,9 +38,9 @@ const listed = {
   host: z.string().exactOptional(),
 };
 
-export const itemSchema = z.object({ ...facts, ...payload }) satisfies z.ZodType<Item>;
+const itemSchema = z.object({ ...facts, ...encoding });
 export const listedSchema = z.object({ ...facts, ...listed }) satisfies z.ZodType<ListedItem>;
-export const shownSchema = z.object({ ...facts, ...listed, ...payload });
+const shownSchema = z.object({ ...facts, ...listed, ...encoding });
 export const brokenSchema = z.array(z.object({ id: z.string(), reason: z.string() }));
 export const standingSchema = z.object({
   agent: z.string(),
@@ -40,6 +49,72 @@ export const standingSchema = z.object({
   oldestAt: z.string().exactOptional(),
   host: z.string().exactOptional(),
 }) satisfies z.ZodType<MailboxStanding>;
+
+/** An item as it goes over the wire. */
+export function itemText({ payloadText, ...facts }: Item | ShownItem): string {
+  return withField(facts, 'payload', payloadText);
+}
+
+/** A page as it goes over the wire: an array of items for each agent, also for those that are named and have none. */
+export function pageText(items: readonly Item[], named: readonly string[]): string {
+  const groups = new Map<string, string[]>(named.map((agent) => [agent, []]));
+  for (const item of items) {
+    const agent = positionOf(item.id)?.agent ?? '';
+    const group = groups.get(agent);
+    if (group === undefined) groups.set(agent, [itemText(item)]);
+    else group.push(itemText(item));
+  }
+  return `{${[...groups].map(([agent, texts]) => `${JSON.stringify(agent)}:[${texts.join(',')}]`).join(',')}}`;
+}
+
+/** The items of a page, by agent in ascending order; `undefined` when it is none. */
+export async function readPage(text: string): Promise<Item[] | undefined> {
+  const groups: { agent: string; items: Item[] }[] = [];
+  try {
+    const pieces = fieldsIn(text, 0);
+    let group = pieces.next();
+    for (; group.done !== true; group = pieces.next()) {
+      const items: Item[] = [];
+      for (const place of elementsIn(text, group.value.start)) {
+        const item = readAs(itemSchema, text.slice(place.start, place.end));
+        if (item === undefined) return undefined;
+        items.push(item);
+        await setImmediate();
+      }
+      groups.push({ agent: group.value.name, items });
+    }
+    if (text.slice(group.value).trim() !== '') return undefined;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    return undefined;
+  }
+  return groups.sort((one, other) => (one.agent < other.agent ? -1 : 1)).flatMap(({ items }) => items);
+}
+
+/** One item; `undefined` when it is none. */
+export function readShown(text: string): ShownItem | undefined {
+  return readAs(shownSchema, text);
+}
+
+/** The payload stays the text that it is, if it is JSON. */
+function readAs<T extends object>(
+  schema: z.ZodType<T>,
+  text: string,
+): (T & { payloadText: string }) | undefined {
+  try {
+    let payload: Place | undefined;
+    for (const field of fieldsIn(text, 0)) if (field.name === 'payload') payload = field;
+    const payloadText = payload === undefined ? 'null' : text.slice(payload.start, payload.end);
+    const facts =
+      payload === undefined ? text : `${text.slice(0, payload.start)}null${text.slice(payload.end)}`;
+    JSON.parse(payloadText);
+    const read = schema.safeParse(JSON.parse(facts));
+    return read.success ? { ...read.data, payloadText } : undefined;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    return undefined;
+  }
+}
 
 export function cursorOfPosition({ agent, row }: Position): string {
   return pairCursor(agent, row);

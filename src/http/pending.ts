@@ -1,11 +1,19 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import * as z from 'zod';
 import { NexusError } from '../errors.ts';
-import { type Item, type PendingPage, positionOf } from '../mailbox.ts';
+import { type PendingPage, positionOf } from '../mailbox.ts';
 import { parseBody, requireType } from './body.ts';
 import { agentsOf } from './callers.ts';
 import { bodyIn, callerOf, headerOf, type Routes } from './context.ts';
-import { brokenField, cursorOfPosition, mostItems, mostWait, readHost, readPosition } from './mailboxwire.ts';
+import {
+  brokenField,
+  cursorOfPosition,
+  mostItems,
+  mostWait,
+  pageText,
+  readHost,
+  readPosition,
+} from './mailboxwire.ts';
 import { readQuery } from './query.ts';
 import { headers } from './wire.ts';
 
@@ -49,7 +57,7 @@ export function pendingRoutes({ app, webhooks }: Routes): void {
       });
       if (page.broken !== undefined) reply.header(headers.broken, brokenField(page.broken));
       if (page.next !== undefined) reply.header('link', `<${nextOf(request, page.next)}>; rel="next"`);
-      return sendExactJson(reply, byAgent(page.items, agentId === undefined ? [] : [agentId].flat()));
+      return sendJsonText(reply, pageText(page.items, agentId === undefined ? [] : [agentId].flat()));
     } finally {
       waiting.delete(patience);
       reply.raw.off('close', leave);
@@ -86,18 +94,7 @@ function nextOf(request: FastifyRequest, next: NonNullable<PendingPage['next']>)
   return `?${query.toString()}`;
 }
 
-function byAgent(items: readonly Item[], named: readonly string[]): Record<string, Item[]> {
-  const groups = new Map<string, Item[]>(named.map((agent) => [agent, []]));
-  for (const item of items) {
-    const agent = positionOf(item.id)?.agent ?? '';
-    const group = groups.get(agent);
-    if (group === undefined) groups.set(agent, [item]);
-    else group.push(item);
-  }
-  return Object.fromEntries(groups);
-}
-
-/** As `JSON.stringify` writes it: numbers that JavaScript cannot hold are in there as they were sent. */
-export function sendExactJson(reply: FastifyReply, value: unknown): FastifyReply {
-  return reply.type('application/json; charset=utf-8').send(JSON.stringify(value));
+/** JSON that is written already. */
+export function sendJsonText(reply: FastifyReply, text: string): FastifyReply {
+  return reply.type('application/json; charset=utf-8').send(text);
 }

@@ -2,17 +2,19 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { NexusError } from '../errors.ts';
 import { maxWebhookBytes } from '../mailbox.ts';
 import { checkPayload } from '../payload.ts';
+import { slots } from '../slots.ts';
 import { refuseOutsiders } from './auth.ts';
 import { refuseLength } from './body.ts';
+import { openBodyRoom, smallBytes } from './bodyroom.ts';
 import { bounded, challengeIn } from './challenges.ts';
 import { askedBy, bodyIn, headerOf, type Routes } from './context.ts';
 import { deliveryIdOf } from './deliveryid.ts';
-import { openGate } from './gate.ts';
 import { keptHeaders } from './keptheaders.ts';
 import { queryText } from './query.ts';
 import { openRateLimit } from './ratelimit.ts';
-import { addressed, admit, notKnown, resolved } from './senders.ts';
+import { type Addressed, addressed, admit, notKnown, resolved } from './senders.ts';
 import { sameSecret } from './signatures/compare.ts';
+import { type Claim, openStrangers, peerOf } from './strangers.ts';
 
 interface Named {
   Params: { agentId: string };
@@ -20,8 +22,6 @@ interface Named {
 
 const url = '/api/webhook/:agentId';
 
-/** A body up to here is read however many others are under way. */
-const smallBytes = 64 * 1024;
 /** A few bytes can be many when their Content-Encoding is undone. */
 const decodedAtOnce = 2;
 
@@ -29,8 +29,9 @@ const decodedAtOnce = 2;
 export function webhookRoutes(routes: Routes): void {
   const { app, webhooks, mailboxes, now } = routes;
   const rates = openRateLimit(now);
-  const decoding = openGate(decodedAtOnce);
-  let held = 0;
+  const decoding = slots(decodedAtOnce);
+  const strangers = openStrangers(now);
+  const room = openBodyRoom(routes.webhookBytes);
 
   app.post<Named>(
     url,
@@ -42,34 +43,47 @@ export function webhookRoutes(routes: Routes): void {
       },
     },
     async (request, reply) => {
-      const { agentId, name, mailbox, source } = await addressed(request, mailboxes);
-      const sender = await admit(request, { agentId, name, mailbox, source }, routes);
-      const rate = () => rates.take(`${agentId} ${name ?? ''}`, source?.perMinute ?? 0);
+      const to = await addressed(request, mailboxes);
+      const { agentId, name, source } = to;
+      const claim = claimOf(request, to);
+      const sender = await admit(request, to, routes).catch((error: unknown) => {
+        throw strangers.failed(claim, error);
+      });
+      // Where anybody is let in nobody has proved anything.
+      const open = source?.verify === 'none';
+      const letIn = () => {
+        if (!open) strangers.proved(claim.peer);
+        rates.take(`${agentId} ${name ?? ''}`, source?.perMinute ?? 0);
+      };
       if (sender.known) {
         checkSourceName(name);
-        rate();
+        letIn();
       }
       const limit = source?.maxBytes ?? maxWebhookBytes;
       const tooLong = `The body exceeds the limit of ${limit} bytes.`;
-      refuseLength(headerOf(request, 'content-length'), limit, tooLong);
+      const length = headerOf(request, 'content-length');
+      refuseLength(length, limit, tooLong);
+      if (!sender.known && Number(length) > smallBytes) strangers.refuseLong(claim.peer);
+      const place = room.enter(sender.known && !open ? undefined : claim);
       let mine = 0;
       try {
         const body = await bodyIn(request).read(limit, tooLong, (bytes) => {
           mine += bytes;
-          held += bytes;
-          if (held > routes.webhookBytes && mine > smallBytes)
-            throw new NexusError(
-              'unavailable',
-              'Too many long bodies are on their way: send it again later.',
-            );
+          if (!sender.known && mine > smallBytes) strangers.refuseLong(claim.peer);
+          place.took(bytes);
         });
         if (!sender.known) {
-          sender.check(body);
-          rate();
+          try {
+            sender.check(body);
+          } catch (error) {
+            throw strangers.failed(claim, error);
+          }
+          place.proved();
+          letIn();
         }
-        return await take(request, reply, { agentId, name: checkSourceName(name), mailbox, source, body });
+        return await take(request, reply, { ...to, name: checkSourceName(name), body });
       } finally {
-        held -= mine;
+        place.leave();
       }
     },
   );
@@ -87,14 +101,17 @@ export function webhookRoutes(routes: Routes): void {
     const contentType = headerOf(request, 'content-type') ?? '';
     const encoding = headerOf(request, 'content-encoding');
     const check = () => checkPayload(contentType, encoding, body);
-    await (encoding === undefined ? check() : decoding(check));
+    const decoded = await (encoding === undefined ? check() : decoding(check));
     const delivery = deliveryIdOf(source, name, headers, body, contentType);
+    const kept = keptHeaders(headers, source?.hmac === undefined ? [] : [source.hmac.header]);
     const { status, id } = await webhooks.receive({
       agent: agentId,
       source: name,
       contentType,
-      headers: keptHeaders(headers, source?.hmac === undefined ? [] : [source.hmac.header]),
+      headers: kept,
       body,
+      // Who reads it again knows only what was kept.
+      ...(kept['content-encoding'] === encoding ? { decoded } : {}),
       ...(delivery === undefined ? {} : { delivery }),
       ...(mailbox === undefined ? {} : { most: { items: mailbox.maxItems, bytes: mailbox.maxBytes } }),
     });
@@ -108,19 +125,25 @@ export function webhookRoutes(routes: Routes): void {
     if (known.length === 0) refuseOutsiders(askedBy(request));
     if (queryText(request, 'hub.mode') === undefined)
       return reply.code(405).header('allow', 'POST').send({ error: 'This path takes POST, not GET.' });
-    const { source } = await addressed(request, mailboxes);
+    const to = await addressed(request, mailboxes);
+    const stranger = () => strangers.failed(claimOf(request, to), notKnown());
     const token = queryText(request, 'hub.verify_token');
-    if (source?.verifyToken === undefined || token === undefined) throw notKnown();
-    const { found, missing } = await resolved([source.verifyToken], routes.secretOf);
+    const verifyToken = to.source?.verifyToken;
+    if (verifyToken === undefined || token === undefined) throw stranger();
+    const { found, missing } = await resolved([verifyToken], routes.secretOf);
     if (missing !== undefined) throw missing;
-    if (!found.some((secret) => sameSecret(secret, Buffer.from(token)))) throw notKnown();
+    if (!found.some((secret) => sameSecret(secret, Buffer.from(token)))) throw stranger();
     if (queryText(request, 'hub.mode') !== 'subscribe')
       throw new NexusError('invalid', 'Of hub.mode only subscribe is known here.');
     return answerChallenge(reply, bounded(queryText(request, 'hub.challenge') ?? ''));
   });
 }
 
-interface Taken extends Omit<Awaited<ReturnType<typeof addressed>>, 'name'> {
+function claimOf({ socket }: FastifyRequest, { agentId, name = '' }: Addressed): Claim {
+  return { name: `${agentId} ${name}`, peer: peerOf(socket.remoteAddress) };
+}
+
+interface Taken extends Omit<Addressed, 'name'> {
   name: string;
   body: Buffer;
 }

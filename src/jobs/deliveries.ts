@@ -1,11 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { closeSync, fsyncSync, linkSync, mkdirSync, openSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
+import type { DatabaseSync } from 'node:sqlite';
 import type { Config } from '../config.ts';
-import { checkOwner, diskError, openingError } from '../diskerrors.ts';
-import { failedWith, NexusError } from '../errors.ts';
-import { createPrivateFile } from '../processlock.ts';
+import { openDatabase, translated } from './deliveriesfile.ts';
 
 /** One item on its way into an inbox. */
 export interface Begun {
@@ -15,6 +12,8 @@ export interface Begun {
   receivedAt: string;
   /** The inbox, absolute. */
   inbox: string;
+  /** Its hidden directory, as `Inbox.incoming` tells it from another at its place; not kept by older releases. */
+  incoming?: string;
   /** The name of the file in the inbox's hidden directory, and the one it will have in the inbox. */
   temp: string;
   name: string;
@@ -23,9 +22,9 @@ export interface Begun {
 export type BatchState =
   /** Items are still put into it. */
   | 'open'
-  /** To be told: nothing of it was admitted yet. */
+  /** To be told: it was not sent, or was refused. */
   | 'untold'
-  /** OpenClaw has taken the message; whether the agent answered is not known. */
+  /** OpenClaw has taken the message, or may have: it is being sent. Whether the agent answered is not known. */
   | 'admitted'
   | 'done'
   /** Told as often as it may be, without an answer. */
@@ -41,9 +40,7 @@ export interface Batch {
   agent: string;
   createdAt: number;
   state: BatchState;
-  /** As it was first sent, so that every repeat says the same. */
-  message?: string;
-  /** How often it was sent. */
+  /** How often it was sent, or may have been. */
   attempts: number;
   /** Not to be sent again before. */
   nextAt?: number;
@@ -55,8 +52,13 @@ export interface Batch {
 
 /** What changes of a batch; `null` takes a field away. */
 export type BatchChange = {
-  [Field in 'message' | 'nextAt' | 'admittedAt' | 'reference' | 'lastError']?: Batch[Field] | null;
-} & { state?: BatchState; attempts?: number };
+  [Field in 'nextAt' | 'admittedAt' | 'reference' | 'lastError']?: Batch[Field] | null;
+} & {
+  state?: BatchState;
+  attempts?: number;
+  /** Kept as long as it may have to be sent again, word for word. */
+  message?: string;
+};
 
 /** An item of a batch; it lay at `file` when it was delivered, until the agent moved or deleted it. */
 export interface BatchItem {
@@ -77,6 +79,8 @@ export interface BatchItem {
 export interface Deliveries {
   /** How far these ids are; those that are not known are left out. */
   known: (ids: readonly string[]) => Map<string, 'delivering' | 'delivered'>;
+  /** Whether anything it remembers went into this inbox, or was about to. */
+  usedBefore: (inbox: string) => boolean;
   /** Their files are synced under their temporary names. */
   begin: (agent: string, items: readonly Begun[]) => void;
   /** Takes back what was begun and came to nothing. */
@@ -85,8 +89,8 @@ export interface Deliveries {
   deliver: (agent: string, ids: readonly string[], at: number) => void;
   /** What was begun and is not delivered; of all agents when none is named. */
   begun: (agent?: string) => Begun[];
-  /** Ids that are delivered and that Nexus has not yet taken out of pending. */
-  unacknowledged: (agent: string) => string[];
+  /** Ids that are delivered, before a time if one is given, and that Nexus has not yet taken out of pending. */
+  unacknowledged: (agent: string, before?: number) => string[];
   acknowledge: (ids: readonly string[], at: number) => void;
   /** Ends the agent's open batch, if there is one: nothing joins it any more. */
   closeBatch: (agent: string, state: 'untold' | 'none') => void;
@@ -94,6 +98,9 @@ export interface Deliveries {
   batches: (states: readonly BatchState[], agent?: string) => Batch[];
   /** In the order of arrival. */
   itemsOf: (batch: string) => BatchItem[];
+  /** What was sent of a batch; `undefined` before that, and when the batch is at an end. */
+  messageOf: (batch: string) => string | undefined;
+  /** A batch that comes to its end loses its message. */
   updateBatch: (batch: string, change: BatchChange) => void;
   /** Drops what was acknowledged before, and the batches that are at an end and have no items left. */
   prune: (before: number) => void;
@@ -105,40 +112,12 @@ export function deliveriesFile(config: Config): string {
   return path.join(config.dataDir, 'host', 'deliveries.sqlite');
 }
 
-const version = 1;
-const schema = `
-  CREATE TABLE deliveries (
-    id TEXT PRIMARY KEY, agent TEXT NOT NULL, source TEXT NOT NULL, received_at TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('delivering', 'delivered')),
-    inbox TEXT NOT NULL, temp TEXT NOT NULL, name TEXT NOT NULL,
-    delivered_at INTEGER, acknowledged_at INTEGER, batch TEXT
-  ) STRICT, WITHOUT ROWID;
-  CREATE INDEX unacknowledged ON deliveries (agent, state, id) WHERE acknowledged_at IS NULL;
-  CREATE INDEX deliveries_by_batch ON deliveries (batch, id);
-  CREATE INDEX deliveries_by_end ON deliveries (acknowledged_at) WHERE acknowledged_at IS NOT NULL;
-  CREATE TABLE batches (
-    id TEXT PRIMARY KEY, agent TEXT NOT NULL, created_at INTEGER NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('open', 'untold', 'admitted', 'done', 'failed', 'none')),
-    message TEXT, attempts INTEGER NOT NULL DEFAULT 0, next_at INTEGER, admitted_at INTEGER,
-    reference TEXT, last_error TEXT
-  ) STRICT, WITHOUT ROWID;
-  CREATE UNIQUE INDEX open_batches ON batches (agent) WHERE state = 'open';
-  CREATE INDEX batches_by_state ON batches (state, agent, created_at);
-  PRAGMA user_version = ${version};`;
-
 /**
  * Opens it, making it on first use. One that cannot be read is `corrupt` and stays as it is: what is in it is known
  * nowhere else. `forbidden` when the data directory is another user's.
  */
 export function openDeliveries(file: string): Deliveries {
-  const directory = path.dirname(file);
-  try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
-    checkOwner(directory, statSync(directory).uid);
-    if (statSync(file, { throwIfNoEntry: false }) === undefined) make(file, directory);
-  } catch (error) {
-    throw openingError(error, directory);
-  }
+  const db = openDatabase(file);
   const told = <Given extends unknown[], Result>(work: (...given: Given) => Result) => {
     return (...given: Given): Result => {
       try {
@@ -148,10 +127,8 @@ export function openDeliveries(file: string): Deliveries {
       }
     };
   };
-  const db = told(connect)(file);
   let plain: Deliveries;
   try {
-    told(check)(db, file);
     plain = told(statementsOf)(db);
   } catch (error) {
     db.close();
@@ -159,6 +136,7 @@ export function openDeliveries(file: string): Deliveries {
   }
   return {
     known: told(plain.known),
+    usedBefore: told(plain.usedBefore),
     begin: told(plain.begin),
     forget: told(plain.forget),
     deliver: told(plain.deliver),
@@ -168,77 +146,19 @@ export function openDeliveries(file: string): Deliveries {
     closeBatch: told(plain.closeBatch),
     batches: told(plain.batches),
     itemsOf: told(plain.itemsOf),
+    messageOf: told(plain.messageOf),
     updateBatch: told(plain.updateBatch),
     prune: told(plain.prune),
     close: () => plain.close(),
   };
 }
 
-/** It gets its name when it is whole, so that a file of that name without tables is damage and no beginning. */
-function make(file: string, directory: string): void {
-  const making = `${file}.new-${randomUUID()}`;
-  createPrivateFile(making);
-  try {
-    const db = connect(making);
-    try {
-      db.exec(`BEGIN; ${schema} COMMIT;`);
-    } finally {
-      db.close();
-    }
-    try {
-      linkSync(making, file);
-    } catch (error) {
-      // Another process was first.
-      if (statSync(file, { throwIfNoEntry: false }) === undefined) throw error;
-    }
-  } finally {
-    for (const suffix of ['', '-wal', '-shm']) rmSync(making + suffix, { force: true });
-  }
-  const handle = openSync(directory, 'r');
-  try {
-    fsyncSync(handle);
-  } finally {
-    closeSync(handle);
-  }
-}
-
-function connect(file: string): DatabaseSync {
-  const db = new DatabaseSync(file, { timeout: 10_000 });
-  try {
-    db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
-  } catch (error) {
-    db.close();
-    throw error;
-  }
-  return db;
-}
-
-function check(db: DatabaseSync, file: string): void {
-  const found = Number(db.prepare('PRAGMA user_version').get()?.['user_version']);
-  if (found > version)
-    throw new NexusError('config', `${file} was written by a newer nexus.`, { hint: 'Update nexus here.' });
-  if (found < version) throw damaged(file);
-}
-
-function translated(error: unknown, file: string): unknown {
-  const said = diskError(error, file);
-  return failedWith(said, 'corrupt') ? damaged(file, error) : said;
-}
-
-function damaged(file: string, cause?: unknown): NexusError {
-  return new NexusError('corrupt', `${file} is damaged: what was delivered to inboxes cannot be read.`, {
-    hint:
-      'Restore it from a backup, or move it aside: then what was delivered and not yet acknowledged may come a ' +
-      'second time, and what was not yet told is not told.',
-    cause,
-  });
-}
-
 function statementsOf(db: DatabaseSync): Deliveries {
   const state = db.prepare('SELECT state FROM deliveries WHERE id = ?');
+  const usedBefore = db.prepare('SELECT 1 FROM deliveries WHERE inbox = ? LIMIT 1');
   const insert = db.prepare(
-    `INSERT INTO deliveries (id, agent, source, received_at, state, inbox, temp, name)
-     VALUES (?, ?, ?, ?, 'delivering', ?, ?, ?)`,
+    `INSERT INTO deliveries (id, agent, source, received_at, state, inbox, incoming, temp, name)
+     VALUES (?, ?, ?, ?, 'delivering', ?, ?, ?, ?)`,
   );
   const forget = db.prepare("DELETE FROM deliveries WHERE id = ? AND state = 'delivering'");
   const openBatch = db.prepare("SELECT id FROM batches WHERE agent = ? AND state = 'open'");
@@ -249,24 +169,26 @@ function statementsOf(db: DatabaseSync): Deliveries {
     "UPDATE deliveries SET state = 'delivered', delivered_at = ?, batch = ? WHERE id = ? AND state = 'delivering'",
   );
   const begun = db.prepare(
-    `SELECT id, source, received_at, inbox, temp, name FROM deliveries
+    `SELECT id, source, received_at, inbox, incoming, temp, name FROM deliveries
      WHERE (?1 IS NULL OR agent = ?1) AND state = 'delivering' AND acknowledged_at IS NULL ORDER BY id`,
   );
   const unacknowledged = db.prepare(
-    `SELECT id FROM deliveries
-     WHERE agent = ? AND state = 'delivered' AND acknowledged_at IS NULL ORDER BY id`,
+    `SELECT id FROM deliveries WHERE agent = ?1 AND state = 'delivered' AND acknowledged_at IS NULL
+     AND (?2 IS NULL OR delivered_at < ?2) ORDER BY id`,
   );
   const acknowledge = db.prepare(
     "UPDATE deliveries SET acknowledged_at = ? WHERE id = ? AND state = 'delivered'",
   );
   const closeBatch = db.prepare("UPDATE batches SET state = ? WHERE agent = ? AND state = 'open'");
   const batches = db.prepare(
-    `SELECT * FROM batches WHERE state IN (SELECT value FROM json_each(?1)) AND (?2 IS NULL OR agent = ?2)
+    `SELECT id, agent, created_at, state, attempts, next_at, admitted_at, reference, last_error FROM batches
+     WHERE state IN (SELECT value FROM json_each(?1)) AND (?2 IS NULL OR agent = ?2)
      ORDER BY created_at, id`,
   );
   const itemsOf = db.prepare(
     'SELECT id, source, received_at, inbox, name FROM deliveries WHERE batch = ? ORDER BY id',
   );
+  const messageOf = db.prepare('SELECT message FROM batches WHERE id = ?');
   const pruneDeliveries = db.prepare('DELETE FROM deliveries WHERE acknowledged_at < ?');
   const pruneBatches = db.prepare(
     `DELETE FROM batches WHERE created_at < ? AND state IN ('done', 'failed', 'none')
@@ -293,10 +215,13 @@ function statementsOf(db: DatabaseSync): Deliveries {
       }
       return found;
     },
+    usedBefore(inbox) {
+      return usedBefore.get(inbox) !== undefined;
+    },
     begin(agent, items) {
       transaction(() => {
-        for (const { id, source, receivedAt, inbox, temp, name } of items)
-          insert.run(id, agent, source, receivedAt, inbox, temp, name);
+        for (const { id, source, receivedAt, inbox, incoming, temp, name } of items)
+          insert.run(id, agent, source, receivedAt, inbox, incoming ?? null, temp, name);
       });
     },
     forget(ids) {
@@ -318,12 +243,13 @@ function statementsOf(db: DatabaseSync): Deliveries {
         source: String(row['source']),
         receivedAt: String(row['received_at']),
         inbox: String(row['inbox']),
+        ...(typeof row['incoming'] === 'string' ? { incoming: row['incoming'] } : {}),
         temp: String(row['temp']),
         name: String(row['name']),
       }));
     },
-    unacknowledged(agent) {
-      return unacknowledged.all(agent).map((row) => String(row['id']));
+    unacknowledged(agent, before) {
+      return unacknowledged.all(agent, before ?? null).map((row) => String(row['id']));
     },
     acknowledge(ids, at) {
       transaction(() => {
@@ -344,8 +270,15 @@ function statementsOf(db: DatabaseSync): Deliveries {
         file: path.join(String(row['inbox']), String(row['name'])),
       }));
     },
+    messageOf(batch) {
+      const message = messageOf.get(batch)?.['message'];
+      return typeof message === 'string' ? message : undefined;
+    },
     updateBatch(batch, change) {
-      const fields = Object.entries(change).filter(([, value]) => value !== undefined);
+      const over = change.state !== undefined && ended.has(change.state);
+      const fields = Object.entries(over ? { ...change, message: null } : change).filter(
+        ([, value]) => value !== undefined,
+      );
       if (fields.length === 0) return;
       const columns = fields.map(([field]) => `${columnOf(field)} = ?`).join(', ');
       const values = fields.map(([, value]) => value);
@@ -362,6 +295,8 @@ function statementsOf(db: DatabaseSync): Deliveries {
     },
   };
 }
+
+const ended: ReadonlySet<BatchState> = new Set(['done', 'failed', 'none']);
 
 const changing: Record<string, string> = {
   state: 'state',
@@ -383,7 +318,6 @@ function batchOf(row: Record<string, unknown>): Batch {
   const text = (column: string) => (typeof row[column] === 'string' ? row[column] : undefined);
   const time = (column: string) => (typeof row[column] === 'number' ? row[column] : undefined);
   const facts = {
-    message: text('message'),
     nextAt: time('next_at'),
     admittedAt: time('admitted_at'),
     reference: text('reference'),

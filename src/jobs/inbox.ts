@@ -1,10 +1,23 @@
 import { randomUUID } from 'node:crypto';
-import { constants } from 'node:fs';
-import { type FileHandle, lstat, mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises';
+import { constants, existsSync } from 'node:fs';
+import {
+  type FileHandle,
+  link,
+  lstat,
+  mkdir,
+  open,
+  opendir,
+  readdir,
+  rename,
+  stat,
+  unlink,
+} from 'node:fs/promises';
 import path from 'node:path';
 import { errnoOf } from '../diskerrors.ts';
 import { NexusError } from '../errors.ts';
+import { withField } from '../exactjson.ts';
 import { type Item, positionOf } from '../mailbox.ts';
+import { readDelivered } from './delivered.ts';
 
 /**
  * An agent's inbox on disk, `{workspace}/inbox/webhooks/`, with a hidden directory in it for files that are being
@@ -15,14 +28,20 @@ import { type Item, positionOf } from '../mailbox.ts';
 export interface Inbox {
   /** Absolute. */
   directory: string;
+  /**
+   * Tells the hidden directory from any other that was or will be at its place, as one in a mount point whose disk is
+   * not there, or one made anew: the number of its inode and when it was made. Numbers of devices are not in it, since
+   * they change when a machine starts.
+   */
+  incoming: string;
   /** Makes a file in the hidden directory, its bytes synced; nothing is left of one that fails. */
   write(temp: string, content: string): Promise<void>;
   /** Syncs the hidden directory. */
   syncTemps(): Promise<void>;
   /**
-   * Gives a temporary file its name in the inbox, never over another: `there` when one with the same content has the
-   * name, and the temporary one is gone then. `conflict` when other content has it, `changed` when the temporary file
-   * is gone and the name is free.
+   * Gives a temporary file its name in the inbox, not over another that is there when it looks: `there` when one with
+   * the same content has the name, and the temporary one is gone then. `conflict` when other content has it, `changed`
+   * when the temporary file is gone and the name is free.
    */
   place(temp: string, name: string): Promise<'placed' | 'there'>;
   /** Syncs both directories. */
@@ -31,12 +50,18 @@ export interface Inbox {
   holds(temp: string): Promise<boolean>;
   /** Removes a file of the hidden directory; absent is fine. */
   discard(temp: string): Promise<void>;
+  /**
+   * Notes in the hidden directory which ledger of deliveries (its file) the inbox is filled by: each knows only what it
+   * delivered itself, and two would deliver items twice. `conflict` where another one is noted that is there still;
+   * one that is gone is answered, on one line, since the agent may have written anything there.
+   */
+  filledBy(ledger: string): Promise<string | undefined>;
   /** Temporary files that were last written before this time, ms since 1970. */
   temps(before: number): Promise<string[]>;
   close(): Promise<void>;
 }
 
-const longestSource = 64;
+const longestSource = 32;
 
 /**
  * The file name of an item, whatever its source is called: `{source}_{id}.json`. The source never holds a `_`, and
@@ -60,20 +85,25 @@ export function temporaryName(): string {
 
 const temporary = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tmp$/;
 
-/** What the agent gets to read: the same bytes for the same item, numbers as they were sent. */
-export function fileTextOf(item: Item): string {
-  const { id, source, receivedAt, contentType, headers, payload, encoding, replayOf } = item;
-  const content = {
-    id,
-    source,
-    receivedAt,
-    contentType,
-    headers,
-    payload: payload ?? null,
-    encoding,
-    replayOf,
-  };
-  return `${JSON.stringify(content, undefined, 2)}\n`;
+const noteName = 'ledger';
+const longestNote = 4096;
+
+/**
+ * What the agent gets to read: the same bytes for the same item, its payload as it came. `too_large` for what no file
+ * can be made of.
+ */
+export function fileTextOf({ payloadText, ...item }: Item): string {
+  const { id, source, receivedAt, contentType, headers, encoding, replayOf } = item;
+  const facts = { id, source, receivedAt, contentType, headers, encoding, replayOf };
+  try {
+    return `${withField(facts, 'payload', payloadText, 2)}\n`;
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new NexusError('too_large', 'The item is larger than a file that can be made of it.', {
+      hint: `Fetch its body with \`nexus webhooks show --body ${id}\`, and drop it.`,
+      cause: error,
+    });
+  }
 }
 
 export function inboxOf(workspace: string): string {
@@ -87,15 +117,16 @@ export function workspaceOf(inbox: string): string {
 
 /**
  * Opens the inbox of a workspace, and makes its directories when they are absent, mode 700. `unavailable` when the
- * workspace is not there (a disk that is not mounted looks so), `forbidden` when a directory of the inbox is something
- * else, a symbolic link, or closed to this user.
+ * workspace is not there, or is empty though its inbox was used before (a disk that is not mounted looks so),
+ * `forbidden` when a directory of the inbox is something else, a symbolic link, or closed to this user.
  */
-export async function openInbox(workspace: string): Promise<Inbox> {
+export async function openInbox(workspace: string, usedBefore: () => boolean = () => false): Promise<Inbox> {
   const handles: FileHandle[] = [];
   const names = [workspace];
   try {
     const root = await openWorkspace(workspace);
     handles.push(root);
+    if ((await isEmpty(within(root, workspace, '.'))) && usedBefore()) throw emptied(workspace);
     const owner = await ownerFor(root);
     for (const name of ['inbox', 'webhooks', '.incoming']) {
       const parent = handles.at(-1);
@@ -106,7 +137,9 @@ export async function openInbox(workspace: string): Promise<Inbox> {
     }
     const [, , inbox, incoming] = handles;
     if (inbox === undefined || incoming === undefined) throw new Error('A directory was not opened.');
-    return inboxIn(inboxOf(workspace), inbox, incoming, owner, () => closeAll(handles));
+    const { ino, birthtimeNs } = await incoming.stat({ bigint: true });
+    const identity = `${ino}.${birthtimeNs}`;
+    return inboxIn(inboxOf(workspace), inbox, incoming, identity, owner, () => closeAll(handles));
   } catch (error) {
     await closeAll(handles);
     throw translated(error, path.join(...names));
@@ -140,11 +173,22 @@ async function openWorkspace(workspace: string): Promise<FileHandle> {
   }
 }
 
+function emptied(workspace: string): NexusError {
+  return new NexusError(
+    'unavailable',
+    `The workspace ${workspace} is empty, though webhooks were delivered into it: is its disk mounted?`,
+    {
+      hint: `Mount it. If it was emptied on purpose, make its inbox: \`mkdir ${path.join(workspace, 'inbox')}\`.`,
+    },
+  );
+}
+
 /** Root works for the owner of the workspace, who must be able to read what is put there. */
 async function ownerFor(workspace: FileHandle): Promise<Owner | undefined> {
   if (process.geteuid?.() !== 0) return undefined;
   const { uid, gid } = await workspace.stat();
-  return { uid, gid };
+  // A hardened unit may not even give root what is root's.
+  return uid === 0 && gid === process.getegid?.() ? undefined : { uid, gid };
 }
 
 async function openOrMake(
@@ -187,6 +231,7 @@ function inboxIn(
   directory: string,
   inbox: FileHandle,
   incoming: FileHandle,
+  identity: string,
   owner: Owner | undefined,
   close: () => Promise<void>,
 ): Inbox {
@@ -242,8 +287,35 @@ function inboxIn(
     return 'there';
   }
 
+  async function filledBy(ledger: string): Promise<string | undefined> {
+    const noted = async () => {
+      const { content } = await readDelivered(tempAt(noteName), longestNote);
+      return content?.replace(/\p{C}+/gu, ' ').trim();
+    };
+    const checked = (other: string | undefined) => {
+      if (other === undefined || other === ledger || !existsSync(other)) return;
+      throw new NexusError('conflict', `${directory} is filled by the ledger ${other} of another dataDir.`, {
+        hint: `Let whatever pulls on this machine have one dataDir; to go on with this one for good, remove ${path.join(hidden, noteName)}.`,
+      });
+    };
+    const before = await noted();
+    checked(before);
+    if (before === ledger) return undefined;
+    const temp = temporaryName();
+    await write(temp, `${ledger}\n`);
+    try {
+      if (before === undefined) await linkFirst(tempAt(temp), tempAt(noteName));
+      else await rename(tempAt(temp), tempAt(noteName));
+    } finally {
+      await unlink(tempAt(temp)).catch(ignored);
+    }
+    checked(await noted());
+    return before === '' ? undefined : before;
+  }
+
   return {
     directory,
+    incoming: identity,
     write: (temp, content) => naming(path.join(hidden, temp), write(temp, content)),
     syncTemps: () => naming(hidden, incoming.sync()),
     place: (temp, name) => naming(path.join(directory, name), place(temp, name)),
@@ -260,9 +332,20 @@ function inboxIn(
           .then((found) => found !== undefined),
       ),
     discard: (temp) => naming(path.join(hidden, temp), unlink(tempAt(temp)).catch(absent)),
+    filledBy: (ledger) => naming(path.join(hidden, noteName), filledBy(ledger)),
     temps: (before) => naming(hidden, temps(within(incoming, hidden, '.'), before)),
     close,
   };
+}
+
+/** Of two that come first at once, one has the name. */
+async function linkFirst(temp: string, name: string): Promise<void> {
+  try {
+    await link(temp, name);
+  } catch (error) {
+    // Not every file system has second names.
+    if (errnoOf(error) !== 'EEXIST') await rename(temp, name);
+  }
 }
 
 function plainName(name: string): string {
@@ -327,31 +410,18 @@ function translated(error: unknown, shown: string): unknown {
   });
 }
 
-export async function isDirectory(place: string): Promise<boolean> {
-  return (await stat(place).catch(absent))?.isDirectory() === true;
+/** False for an empty directory too: what is left of a disk that is not mounted, or gone. */
+export async function isWorkspace(place: string): Promise<boolean> {
+  if ((await stat(place).catch(absent))?.isDirectory() !== true) return false;
+  // One that cannot be looked into is for `openInbox` to refuse.
+  return !(await isEmpty(place).catch(() => false));
 }
 
-/**
- * What a delivered file holds, when it is a regular file of at most so many bytes; else its size. Nothing of either
- * when it cannot be read, because the agent has moved it, for one.
- */
-export async function readDelivered(
-  file: string,
-  mostBytes: number,
-): Promise<{ content?: string; bytes?: number }> {
-  let handle: FileHandle;
+async function isEmpty(directory: string): Promise<boolean> {
+  const entries = await opendir(directory);
   try {
-    handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error;
-    return {};
-  }
-  try {
-    const found = await handle.stat();
-    if (!found.isFile()) return {};
-    if (found.size > mostBytes) return { bytes: found.size };
-    return { content: await handle.readFile('utf8') };
+    return (await entries.read()) === null;
   } finally {
-    await handle.close();
+    await entries.close();
   }
 }

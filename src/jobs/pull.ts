@@ -2,10 +2,11 @@ import { agentIdPattern } from '../agents.ts';
 import { stoppedBy } from '../context.ts';
 import { NexusError } from '../errors.ts';
 import type { AgentHome } from '../openclaw/locate.ts';
+import { slots } from '../slots.ts';
 import { underLock } from './agentlock.ts';
 import { aliasOf, chooseAgents } from './choosing.ts';
 import { rememberRun } from './lastruns.ts';
-import { inParallel, slots } from './parallel.ts';
+import { inParallel } from './parallel.ts';
 import { closePullReport, emptyPullAudit, emptyReport, type PullReport } from './pullreport.ts';
 import {
   agentFailure,

@@ -7,7 +7,7 @@ import {
   fileTextOf,
   type Inbox,
   inboxOf,
-  isDirectory,
+  isWorkspace,
   temporaryName,
   workspaceOf,
 } from './inbox.ts';
@@ -23,13 +23,15 @@ export interface AgentPull {
   host: string;
   mailbox: Mailbox;
   deliveries: Deliveries;
-  openInbox: (workspace: string) => Promise<Inbox>;
+  /** The file of it. */
+  ledger: string;
+  openInbox: (workspace: string, usedBefore: () => boolean) => Promise<Inbox>;
   signal: AbortSignal;
   now: () => Date;
   audit: PullAudit;
   /** To be told of what is pending still; of one item more than once where several things are in its way. */
   fail: (item: FailedItem) => void;
-  /** To be told of a bug that concerns one item. */
+  /** To be told of a bug that concerns one item, and of another ledger that the inbox is filled by. */
   warn: (message: string) => void;
 }
 
@@ -43,6 +45,7 @@ export interface PullFrom {
 const pageItems = 1000;
 const filesAtOnce = 16;
 const strayMs = 3_600_000;
+const givenUpMs = 30 * 86_400_000;
 
 /** A temporary file may be taken away by somebody between two steps; not again and again by chance. */
 const triesToWrite = 3;
@@ -72,27 +75,38 @@ export async function pullAgent(pull: AgentPull, from: PullFrom = {}): Promise<P
     left = (await deliverPage(pull, page.items, after === from.after)) ?? left;
     for (const { id, reason } of page.broken ?? []) pull.fail({ item: id, reason });
     left = later(left, positionOf(page.broken?.at(-1)?.id ?? ''));
-    // A server that goes back would have us here for ever.
-    if (page.next === undefined || (after !== undefined && page.next.row <= after.row)) break;
+    if (page.next === undefined) break;
+    // It would have us here for ever, or leave out what comes after.
+    if (after !== undefined && page.next.row <= after.row) throw goesBack(pull.as);
     after = page.next;
   }
   return left;
+}
+
+function goesBack(agent: string): NexusError {
+  return new NexusError('unavailable', `Nexus answered a page of what is pending for ${agent} twice.`, {
+    hint: 'What came after it is pending still; the next run asks again. Look at what lies between this host and the endpoint: a cache, for one.',
+  });
 }
 
 function later(one: Position | undefined, other: Position | undefined): Position | undefined {
   return one === undefined || (other !== undefined && other.row > one.row) ? other : one;
 }
 
-/** Settles what an earlier run began: what it renamed is delivered, whatever the agent did with it since. */
+/**
+ * Settles what an earlier run began: what it renamed is delivered, whatever the agent did with it since. In a workspace
+ * that was moved the same is found at its new place; one that is another now has what was renamed in the old one.
+ */
 async function recover(pull: AgentPull): Promise<void> {
   const begun = pull.deliveries.begun(pull.agent);
   const current = inboxOf(pull.workspace);
   for (const directory of new Set(begun.map(({ inbox }) => inbox))) {
     const here = begun.filter(({ inbox }) => inbox === directory);
+    const left = directory !== current && (await isWorkspace(workspaceOf(directory)));
     try {
-      if (directory === current) await withInbox(pull, pull.workspace, (inbox) => finish(pull, inbox, here));
-      else if (await isDirectory(workspaceOf(directory))) await leave(pull, directory, here);
-      else await withInbox(pull, pull.workspace, (inbox) => takeAlong(pull, inbox, here));
+      await withInbox(pull, left ? workspaceOf(directory) : pull.workspace, (inbox) =>
+        settle(pull, inbox, here, left),
+      );
     } catch (error) {
       if (!failedWith(error, ...ofTheInbox)) throw error;
       for (const { id } of here) failed(pull, id, error);
@@ -100,44 +114,31 @@ async function recover(pull: AgentPull): Promise<void> {
   }
 }
 
-async function finish(pull: AgentPull, inbox: Inbox, begun: readonly Begun[]): Promise<void> {
+/**
+ * One whose temporary file is there gets its name, or is taken back from an inbox that is `left`. One whose temporary
+ * file is gone was renamed, when the hidden directory is the one that the file was made in; when it is another,
+ * whether it was renamed cannot be known: it is delivered again, since twice is better than not at all.
+ */
+async function settle(pull: AgentPull, inbox: Inbox, begun: readonly Begun[], left: boolean): Promise<void> {
   const placed: string[] = [];
-  const refused: Begun[] = [];
+  const undone: Begun[] = [];
   await inParallel(begun, filesAtOnce, async (item) => {
     try {
-      if (await inbox.holds(item.temp)) await inbox.place(item.temp, item.name);
-      placed.push(item.id);
+      const held = await inbox.holds(item.temp);
+      const elsewhere = item.incoming !== undefined && item.incoming !== inbox.incoming;
+      if (held ? left : elsewhere) undone.push(item);
+      else {
+        if (held) await inbox.place(item.temp, item.name);
+        placed.push(item.id);
+      }
     } catch (error) {
-      if (failedWith(error, 'changed')) placed.push(item.id);
-      // Pending still: it is told as failed when it comes up.
-      else if (failedWith(error, 'conflict')) refused.push(item);
+      // Pending still: it is delivered, or told as failed, when it comes up.
+      if (failedWith(error, 'changed', 'conflict')) undone.push(item);
       else failed(pull, item.id, error);
     }
   });
-  await takeBack(pull, inbox, refused);
+  await takeBack(pull, inbox, undone);
   await confirm(pull, inbox, placed);
-}
-
-/** The workspace is another one now: what was not yet in the old inbox goes into the new one. */
-async function leave(pull: AgentPull, directory: string, begun: readonly Begun[]): Promise<void> {
-  await withInbox(pull, workspaceOf(directory), async (old) => {
-    const placed: string[] = [];
-    const waiting: Begun[] = [];
-    for (const item of begun)
-      if (await old.holds(item.temp)) waiting.push(item);
-      else placed.push(item.id);
-    await takeBack(pull, old, waiting);
-    await confirm(pull, old, placed);
-  });
-}
-
-/** The workspace was moved, and with it what lay in it: whether that was renamed before cannot be known otherwise. */
-async function takeAlong(pull: AgentPull, inbox: Inbox, begun: readonly Begun[]): Promise<void> {
-  const here: Begun[] = [];
-  const gone: Begun[] = [];
-  for (const item of begun) ((await inbox.holds(item.temp)) ? here : gone).push(item);
-  pull.deliveries.forget(gone.map(({ id }) => id));
-  await finish(pull, inbox, here);
 }
 
 /** Acknowledges what was delivered before and is not acknowledged: it need not come up as pending again. */
@@ -152,9 +153,31 @@ async function acknowledgeLeftovers(pull: AgentPull): Promise<void> {
     } catch (error) {
       // Of an id that the agent had in Nexus before: no reason to leave today's mail.
       if (mailbox === pull.as || !(error instanceof NexusError) || pull.signal.aborted) throw error;
-      failed(pull, `the mailbox of ${mailbox}`, error);
+      const left = failedWith(error, 'unavailable') ? ids : giveUp(pull, ids);
+      if (left.length > 0) failed(pull, `the mailbox of ${mailbox}`, formerMailbox(error, mailbox));
     }
   }
+}
+
+/** After a month nothing but a person will change it; the files are in the inbox. Answers what is not given up. */
+function giveUp(pull: AgentPull, ids: readonly string[]): string[] {
+  const old = new Set(pull.deliveries.unacknowledged(pull.agent, pull.now().getTime() - givenUpMs));
+  pull.deliveries.acknowledge(
+    ids.filter((id) => old.has(id)),
+    pull.now().getTime(),
+  );
+  return ids.filter((id) => !old.has(id));
+}
+
+function formerMailbox(error: NexusError, mailbox: string): NexusError {
+  return new NexusError(
+    error.code,
+    `What was delivered from it when the agent was called so cannot be taken out of pending: ${describe(error)}`,
+    {
+      hint: `It is in the inbox. Let this host's key pull for ${mailbox} too, or \`nexus webhooks drop --agent ${mailbox}\` at the endpoint; it is given up 30 days after it was delivered.`,
+      cause: error,
+    },
+  );
 }
 
 /** Whatever a run that died left in the hidden directory before it noted it. */
@@ -191,6 +214,7 @@ async function deliverFresh(pull: AgentPull, items: readonly Item[], first: bool
   const put: string[] = [];
   try {
     await withInbox(pull, pull.workspace, async (inbox) => {
+      if (right.length > 0) await noteLedger(pull, inbox);
       if (first) await removeStrays(pull, inbox);
       let again = right;
       for (let n = 1; again.length > 0; n++) {
@@ -205,6 +229,20 @@ async function deliverFresh(pull: AgentPull, items: readonly Item[], first: bool
     for (const { id } of right) if (!there.has(id)) failed(pull, id, error);
   }
   return put;
+}
+
+/** A mailbox is bound to a host by its name alone, and each ledger on it knows only what it delivered itself. */
+async function noteLedger(pull: AgentPull, inbox: Inbox): Promise<void> {
+  try {
+    const other = await inbox.filledBy(pull.ledger);
+    if (other !== undefined)
+      pull.warn(
+        `The inbox of ${pull.agent} was filled by the ledger ${other}, which is gone, and is now by ${pull.ledger}.`,
+      );
+  } catch (error) {
+    // A full disk or the agent may be in the way of the note alone.
+    if (!(error instanceof NexusError) || error.code === 'conflict') throw error;
+  }
 }
 
 /** An inbox that cannot be used fails its items; what else is wrong fails the agent. */
@@ -250,7 +288,8 @@ async function writeAll(pull: AgentPull, inbox: Inbox, items: readonly Item[]): 
       const name = fileNameOf(item);
       const temp = temporaryName();
       await inbox.write(temp, fileTextOf(item));
-      written.push({ id, source, receivedAt, inbox: inbox.directory, temp, name, item });
+      const { directory, incoming } = inbox;
+      written.push({ id, source, receivedAt, inbox: directory, incoming, temp, name, item });
     } catch (error) {
       if (again && failedWith(error, 'unavailable')) crowdedOut.push(item);
       else failed(pull, id, error);
@@ -321,7 +360,8 @@ async function withInbox(
   workspace: string,
   work: (inbox: Inbox) => Promise<void>,
 ): Promise<void> {
-  const inbox = await pull.openInbox(workspace);
+  const usedBefore = () => pull.deliveries.usedBefore(inboxOf(workspace));
+  const inbox = await pull.openInbox(workspace, usedBefore);
   try {
     await work(inbox);
   } finally {

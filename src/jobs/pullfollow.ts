@@ -20,6 +20,7 @@ import {
   atSite,
   closeBatch,
   deliver,
+  pruneDeliveries,
   type PullSurroundings,
   type Site,
   tell,
@@ -33,6 +34,8 @@ const togetherMs = 1_000;
 
 /** What failed is tried again, OpenClaw's agents are looked up, and what is due to be told again is told this often. */
 const againMs = 60_000;
+
+const pruneMs = 86_400_000;
 
 const shortestBackoffMs = 1_000;
 
@@ -70,6 +73,7 @@ export async function followPull(
     // The first time what is wrong with the request or the configuration is thrown.
     let agents = chooseAgents(site.state, around.config, request.agents);
     const followed = new Map<string, { home: AgentHome; end: Promise<void> }>();
+    let prunedAt = startedAt.getTime();
     while (!around.signal.aborted) {
       for (const home of agents) {
         const known = followed.get(home.id);
@@ -81,6 +85,10 @@ export async function followPull(
       try {
         site.state = await locate(around.env);
         agents = chooseAgents(site.state, around.config, request.agents);
+        if (around.now().getTime() - prunedAt >= pruneMs) {
+          pruneDeliveries(site.deliveries, around.now());
+          prunedAt = around.now().getTime();
+        }
       } catch (error) {
         warn(describe(error));
       }

@@ -3,11 +3,11 @@ import { describe, failedWith, NexusError } from '../errors.ts';
 import type { Mailbox, Position } from '../mailbox.ts';
 import { type AgentHome, locate, type State } from '../openclaw/locate.ts';
 import type { FailedItem } from '../report.ts';
+import { slots } from '../slots.ts';
 import { aliasOf } from './choosing.ts';
 import { type Deliveries, deliveriesFile, openDeliveries } from './deliveries.ts';
 import { openInbox } from './inbox.ts';
 import { type Ledger, ledgerFile, openLedger } from './ledger.ts';
-import { slots } from './parallel.ts';
 import { type AgentPull, pullAgent, type PullFrom } from './pullagent.ts';
 import type { Notified, PullAudit } from './pullreport.ts';
 
@@ -74,14 +74,21 @@ export async function atSite<T>(around: PullSurroundings, work: (site: Site) => 
     mailbox = await around.openMailbox();
     const outages = notingOutages(mailbox);
     const site = { around, state, deliveries, ledger, telling: slots(toldAtOnce), ...outages };
-    const result = await work(site);
-    deliveries.prune(around.now().getTime() - keptMs);
-    return result;
+    return await work(site);
   } finally {
-    deliveries.close();
-    ledger?.close();
-    await mailbox?.close();
+    try {
+      pruneDeliveries(deliveries, around.now());
+    } finally {
+      deliveries.close();
+      ledger?.close();
+      await mailbox?.close();
+    }
   }
+}
+
+/** At the end of every run, however it ended, and daily in one that does not end. */
+export function pruneDeliveries(deliveries: Deliveries, now: Date): void {
+  deliveries.prune(now.getTime() - keptMs);
 }
 
 /** The mailbox, and whether an error that came out of it was an outage. What fails on this machine is none. */
@@ -129,6 +136,7 @@ export async function deliver(
       host: config.host,
       mailbox: site.mailbox,
       deliveries: site.deliveries,
+      ledger: deliveriesFile(config),
       openInbox: site.around.openInbox ?? openInbox,
       signal,
       now,

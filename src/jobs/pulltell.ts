@@ -8,7 +8,8 @@ import type { Outcome } from '../openclaw/outcome.ts';
 import type { FailedItem } from '../report.ts';
 import { resolveSecret } from '../secrets.ts';
 import type { Batch, Deliveries } from './deliveries.ts';
-import { inboxOf, readDelivered } from './inbox.ts';
+import { readDelivered } from './delivered.ts';
+import { inboxOf } from './inbox.ts';
 import { nobody, type Notified } from './pullreport.ts';
 import type { Tell } from './pullsite.ts';
 import {
@@ -71,7 +72,7 @@ export function tellDue(config: Config, env: Environment): Tell {
         deliveries.updateBatch(batch.id, answered());
         return { as: 'done' };
       }
-      const step = nextStep(batch, now().getTime());
+      const step = nextStep(batch, now().getTime(), way.by === 'none' ? 'nothing' : way.by);
       if (step.do === 'give up') {
         const change = givenUp(batch);
         deliveries.updateBatch(batch.id, change);
@@ -87,7 +88,9 @@ export function tellDue(config: Config, env: Environment): Tell {
     }
 
     async function send(batch: Batch, step: Sending): Promise<Outcome> {
-      const message = batch.message ?? (await messageOf(deliveries, batch, sees, config.notify.inlineBytes));
+      const { inlineBytes } = config.notify;
+      const message =
+        deliveries.messageOf(batch.id) ?? (await messageOf(deliveries, batch, sees, inlineBytes));
       deliveries.updateBatch(batch.id, beforeSending(batch, step.attempt, message, now().getTime()));
       const outcome: Outcome = await tellAgent(toldBy(way), {
         agent: agent.id,

@@ -57,6 +57,9 @@ export async function tellByHooks(hooks: Hooks, request: TellRequest): Promise<O
 
 const longestAnswer = 64 * 1024;
 
+/** What OpenClaw itself says, as plain text, to who has failed to authenticate too often. */
+const throttled = 'Too Many Requests';
+
 async function textOf(response: Response): Promise<string> {
   const pieces: Uint8Array[] = [];
   let length = 0;
@@ -71,8 +74,11 @@ async function textOf(response: Response): Promise<string> {
 function outcomeOf(status: number, text: string, hooks: Hooks, waited: boolean): Outcome {
   const answer = parsed(text);
   if (status === 200 || status === 202) {
+    // A proxy may have passed it on and answered something of its own.
     if (answer?.['ok'] !== true)
-      return refused(`What answers at ${hooks.url}/agent is not OpenClaw's hooks.`);
+      return unclear(
+        `What answered at ${hooks.url}/agent did not speak as OpenClaw's hooks do: whether OpenClaw took the message is not known.`,
+      );
     const { runId, completion } = answer;
     const reference = typeof runId === 'string' ? { reference: runId.slice(0, 200) } : {};
     if (!waited || !isObject(completion)) return { state: 'admitted', ...reference };
@@ -92,9 +98,12 @@ function outcomeOf(status: number, text: string, hooks: Hooks, waited: boolean):
     return refused(
       `OpenClaw has no hooks at ${hooks.url}. Look at hooks.enabled and hooks.path, and restart its gateway.`,
     );
-  if (status >= 300 && status < 500) return refused(`OpenClaw refused the message (${status})${said}.`);
+  const own = answer?.['ok'] === false || (status === 429 && text === throttled);
+  const mayBeAProxys = !own && (status === 408 || status === 429);
+  if (status >= 300 && status < 500 && !mayBeAProxys)
+    return refused(`OpenClaw refused the message (${status})${said}.`);
   // OpenClaw's own errors come before a run begins; a proxy's may come after.
-  if (answer?.['ok'] === false) return refused(`OpenClaw could not take the message (${status})${said}.`);
+  if (own) return refused(`OpenClaw could not take the message (${status})${said}.`);
   return unclear(`${hooks.url} answered ${status}: whether OpenClaw took the message is not known.`);
 }
 

@@ -45,7 +45,7 @@ export function markerOf(batch: string): string {
  * The message that tells an agent what came: how many from whom, where the files are, and what to do with them. An
  * agent that sees nothing of its inbox gets their contents, oldest first, up to `inlineBytes`, each between two lines
  * that it cannot contain; the others are named with their size. What came from outside is never more than data in it:
- * names have no line breaks and no control characters.
+ * a source is only named where its name is a short word.
  */
 export function composeMessage(telling: Telling): string {
   const { batch, items, sees } = telling;
@@ -80,7 +80,7 @@ function filesOf(items: readonly TellingItem[], sees: Exclude<Sees, 'nothing'>):
   const many = items.length !== 1;
   const lines = items.slice(0, mostLines).map((item) => {
     const name = item.file.slice(item.file.lastIndexOf('/') + 1);
-    return `- ${clean(`${sees.directory}/${name}`, 4096)} (${clean(item.source)}, ${clean(item.receivedAt)})`;
+    return `- ${clean(`${sees.directory}/${name}`, 4096)} (${shown(item.source)}, ${clean(item.receivedAt)})`;
   });
   if (items.length > mostLines)
     lines.push(`- and ${items.length - mostLines} more in ${clean(sees.directory, 4096)}`);
@@ -101,7 +101,7 @@ function contentsOf(telling: Telling, room: number): string[] {
   const { items, inlineBytes } = telling;
   const fence = fenceFor(items, telling.random ?? (() => randomBytes(12).toString('hex')));
   const begin = (item: TellingItem) =>
-    `----- begin untrusted ${fence}: item ${clean(item.id, 128)} from ${clean(item.source)}, received ${clean(item.receivedAt)} -----`;
+    `----- begin untrusted ${fence}: item ${clean(item.id, 128)} from ${shown(item.source)}, received ${clean(item.receivedAt)} -----`;
   const end = `----- end untrusted ${fence} -----`;
   const carried: string[] = [];
   const named: string[] = [];
@@ -121,7 +121,7 @@ function contentsOf(telling: Telling, room: number): string[] {
       }
     }
     const size = bytes === undefined ? 'its file is gone' : `${bytes} bytes`;
-    named.push(`- ${clean(item.id, 128)} (${clean(item.source)}, ${clean(item.receivedAt)}, ${size})`);
+    named.push(`- ${clean(item.id, 128)} (${shown(item.source)}, ${clean(item.receivedAt)}, ${size})`);
   }
   const lines: string[] = [];
   if (carried.length > 0)
@@ -157,11 +157,19 @@ const mostSources = 10;
 
 function sourcesOf(items: readonly TellingItem[]): string {
   const counts = new Map<string, number>();
-  for (const { source } of items) counts.set(clean(source), (counts.get(clean(source)) ?? 0) + 1);
+  for (const { source } of items) counts.set(shown(source), (counts.get(shown(source)) ?? 0) + 1);
   const sorted = [...counts].sort(([, a], [, b]) => b - a);
   const said = sorted.slice(0, mostSources).map(([source, times]) => `${source} (${times})`);
   if (sorted.length > mostSources) said.push(`${sorted.length - mostSources} other sources`);
   return said.join(', ');
+}
+
+/**
+ * A source by its name. Whoever has a key may call himself anything, also a sentence that reads like an instruction:
+ * what is more than a short name stays in the file.
+ */
+function shown(source: string): string {
+  return /^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$/.test(source) ? source : 'a source of another name';
 }
 
 function count(items: number): string {

@@ -187,6 +187,8 @@ export function checkTable(table: string): void {
     throw new NexusError('invalid', `${JSON.stringify(table)} is not a table's name.`);
 }
 
+const fieldName = /^[A-Za-z][A-Za-z0-9]{0,63}$/;
+
 /** Refuses a row that not every store could hold: `invalid`, or `too_large` for its size. */
 export function checkRow(table: string, row: Row): void {
   checkTable(table);
@@ -194,15 +196,14 @@ export function checkRow(table: string, row: Row): void {
   checkKey(row.id);
   const fields = fieldsOf(row);
   let bytes = 4 + 2 * (row.partition.length + row.id.length);
+  const refuse = (code: 'invalid' | 'too_large', field: string, why: string): NexusError =>
+    new NexusError(code, `The field ${JSON.stringify(field)} of ${row.partition}/${row.id} ${why}.`);
   for (const [field, value] of fields) {
-    const refuse = (code: 'invalid' | 'too_large', why: string): NexusError =>
-      new NexusError(code, `The field ${JSON.stringify(field)} of ${row.partition}/${row.id} ${why}.`);
-    if (!/^[A-Za-z][A-Za-z0-9]{0,63}$/.test(field))
-      throw refuse('invalid', 'is not called as a field can be');
-    if (typeof value === 'number' ? !Number.isFinite(value) : !['string', 'boolean'].includes(typeof value))
-      throw refuse('invalid', 'is neither text, a finite number nor a boolean');
+    if (!fieldName.test(field)) throw refuse('invalid', field, 'is not called as a field can be');
+    if (typeof value !== 'string' && typeof value !== 'boolean' && !Number.isFinite(value))
+      throw refuse('invalid', field, 'is neither text, a finite number nor a boolean');
     if (typeof value === 'string' && value.length > maxTextUnits)
-      throw refuse('too_large', `has ${value.length} characters; a field holds ${maxTextUnits}`);
+      throw refuse('too_large', field, `has ${value.length} characters; a field holds ${maxTextUnits}`);
     bytes += 8 + 2 * field.length + (typeof value === 'string' ? 4 + 2 * value.length : 8);
   }
   if (bytes > maxRowBytes || fields.length > maxFields)
@@ -214,9 +215,9 @@ export function checkRow(table: string, row: Row): void {
 
 /** The fields that a row states, without its key. */
 export function fieldsOf(row: Row): [field: string, value: string | number | boolean][] {
-  const { partition: _, id: __, ...fields } = row;
-  const stated: [string, string | number | boolean | undefined][] = Object.entries(fields);
-  return stated.flatMap(([field, value]) => (value === undefined ? [] : [[field, value]]));
+  return Object.entries(row).filter(
+    ([field, value]) => field !== 'partition' && field !== 'id' && value !== undefined,
+  );
 }
 
 const longestKey = 160;
@@ -233,8 +234,7 @@ const plainKey = /^[A-Za-z0-9_-](?:[A-Za-z0-9._-]{0,158}[A-Za-z0-9_-])?$/;
 export function keyOf(text: string): string {
   if (plainKey.test(text)) return text;
   if (text === '') return '~e';
-  let key = '';
-  for (const character of text) key += escapeCharacter(character);
+  let key = text.replace(/[^A-Za-z0-9._-]/gu, escapeCharacter);
   if (key.startsWith('.')) key = `~x2e${key.slice(1)}`;
   if (key.endsWith('.')) key = `${key.slice(0, -1)}~x2e`;
   if (key.length <= longestKey) return key;
@@ -244,7 +244,6 @@ export function keyOf(text: string): string {
 }
 
 function escapeCharacter(character: string): string {
-  if (/^[A-Za-z0-9._-]$/.test(character)) return character;
   const code = character.charCodeAt(0);
   if (character.length === 1 && code >= 0xd800 && code <= 0xdfff) return `~u${code.toString(16)}`;
   return [...Buffer.from(character, 'utf8')]

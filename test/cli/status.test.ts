@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
+import { mkdir, readdir } from 'node:fs/promises';
+import path from 'node:path';
 import { expect, test } from 'vitest';
 import { ids, transcript } from '../jobs/host.ts';
 import { newOpenClawMachine, plain } from './openclaw.ts';
@@ -181,6 +182,17 @@ test('a job that did not end well is told until it does', async () => {
   expect(status.stdout).toContain(
     'The last backfill did not end well. Run `nexus backfill` and read what failed.\n',
   );
+});
+
+test('a later run of another agent does not hide that one did not end well', async () => {
+  const machine = await newOpenClawMachine();
+  await machine.openclaw.write(`${ids.a}.jsonl.reset.2026-11-20T10-00-00.000Z.zst`, 'not zstd');
+  await mkdir(path.join(machine.openclaw.stateDir, 'agents', 'two', 'sessions'), { recursive: true });
+  expect((await machine.nexus(['backfill'])).status).toBe(3);
+  expect((await machine.nexus(['backfill', '--agent', 'two'])).status).toBe(0);
+  const status = await machine.nexus(['status']);
+  expect(status.status).toBe(3);
+  expect(status.stdout).toContain('The last backfill of main did not end well.');
 });
 
 test('without OpenClaw it says what to set, and is not well', async () => {

@@ -106,11 +106,12 @@ test('show tells what is known and the payload; --body gives the bytes as they w
   const shown = await machine.nexus(['webhooks', 'show', id]);
   expect(shown.stdout).toMatch(/^source +github$/m);
   expect(shown.stdout).toMatch(/^header x-github-event +ping$/m);
-  expect(shown.stdout).toContain('  "n": 12345678901234567890,');
+  expect(shown.stdout).toContain('{"n": 12345678901234567890,\n "esc": "\\u001b[31m"}');
   expect((await machine.nexus(['webhooks', 'show', id, '--body'])).stdout).toBe(body);
   const json = await machine.json(['webhooks', 'show', id]);
   expect(json.answer).toMatchObject({ command: 'webhooks show', ok: true, item: { id, state: 'pending' } });
-  expect(json.stdout).toContain('12345678901234567890');
+  expect(json.stdout).toContain('"payload":{"n": 12345678901234567890,  "esc"');
+  expect(json.stdout.trimEnd()).not.toContain('\n');
 });
 
 test('text of a sender controls no terminal, wherever it is shown', async () => {

@@ -61,7 +61,7 @@ test.each<[string, Fault]>([
   faults.push(fault);
   expect(await client.standing()).toMatchObject([{ agent: 'main', pending: 1, host: 'other' }]);
   faults.push(fault);
-  expect((await client.body(one)).toString()).toBe('{"n":1}');
+  expect((await client.body(one)).body.toString()).toBe('{"n":1}');
   faults.push(fault);
   expect(await client.show(two)).toMatchObject({ state: 'dropped' });
 });
@@ -160,7 +160,7 @@ test('a host of any name is asked for by that name', async () => {
 test('a body is not compressed on its way', async () => {
   const { client, webhooks, seen } = await way([]);
   const id = await receive(webhooks);
-  expect((await client.body(id)).toString()).toBe('{"n":1}');
+  expect((await client.body(id)).body.toString()).toBe('{"n":1}');
   expect(seen[0]?.headers['accept-encoding']).toBe('identity');
 });
 
@@ -174,6 +174,18 @@ test.each<[string, Fault]>([
       headers: { 'nexus-store': 's' },
       body: '{"main":[{"id":"../x","source":"x","receivedAt":"","contentType":"","headers":{},"payload":1}]}',
     },
+  ],
+  [
+    'an item whose payload is no JSON',
+    {
+      status: 200,
+      headers: { 'nexus-store': 's' },
+      body: '{"main":[{"id":"main.000000001","source":"x","receivedAt":"","contentType":"","headers":{},"payload":[1,]}]}',
+    },
+  ],
+  [
+    'a page that goes on after its end',
+    { status: 200, headers: { 'nexus-store': 's' }, body: '{"main":[]}{}' },
   ],
   ['what is not from Nexus', { status: 200, body: '{}' }],
   [

@@ -50,6 +50,22 @@ test('each name has its own', () => {
   expect(() => rates.take('a', 1)).toThrow(/More than 1 requests a minute/);
 });
 
+test('of names that strangers make up it remembers so many, and forgets who came longest ago', () => {
+  const rates = openRateLimit(() => new Date(0), { names: 2 });
+  rates.take('a', 1);
+  rates.take('b', 1);
+  expect(() => rates.take('a', 1)).toThrow(/More than/);
+  rates.take('c', 1);
+  expect([rates.spent('a', 1), rates.spent('b', 1), rates.spent('c', 1)]).toEqual([true, false, true]);
+});
+
+test('a whole minute’s may come at once where that is wanted', () => {
+  const rates = openRateLimit(() => new Date(0), { atOnce: 1 });
+  for (let n = 0; n < 60; n++) rates.take('a', 60);
+  expect(rates.spent('a', 60)).toBe(true);
+  expect(() => rates.take('a', 60)).toThrow(/More than 60/);
+});
+
 test('a clock that is set back lets nobody through more often', () => {
   expect(tries(1, [0, -3_600_000, 1000]).passed).toBe(1);
 });

@@ -23,6 +23,7 @@ const known = sources({
   open: { verify: 'none' },
   small: { verify: 'none', maxBytes: 2 * megabyte },
   github: { verify: 'github', secret },
+  mine: { verify: 'hmac', secret, hmac: { header: 'x-mine' } },
   putio: { verify: 'secret', secret },
 });
 const { key, text } = keyWith(['webhook']);
@@ -35,7 +36,7 @@ test('a chunked webhook is kept like any other', async () => {
   socket.write(chunk(Buffer.from('two')));
   socket.write('0\r\n\r\n');
   const id = /"id":"([^"]+)"/.exec(await socket.until(/^HTTP\/1.1 202 [^]*\}$/))?.[1] ?? '';
-  expect((await webhooks.body(id)).toString()).toBe('onetwo');
+  expect((await webhooks.body(id)).body.toString()).toBe('onetwo');
 });
 
 test.each([
@@ -124,7 +125,7 @@ test('a webhook that trickles is cut', async () => {
 test('long bodies beyond what memory is for are asked to come later, short ones are taken', async () => {
   const { port, url } = await listeningEndpoint({
     mailboxes: known,
-    limits: { webhookBytes: 2 * megabyte },
+    limits: { webhookBytes: 8 * megabyte },
   });
   const slow = await connect(port);
   slow.write(head('open', `Content-Length: ${2 * megabyte}`));
@@ -141,7 +142,7 @@ test('long bodies beyond what memory is for are asked to come later, short ones 
 });
 
 test('a body that was refused is no longer counted', async () => {
-  const { url } = await listeningEndpoint({ mailboxes: known, limits: { webhookBytes: 2 * megabyte } });
+  const { url } = await listeningEndpoint({ mailboxes: known, limits: { webhookBytes: 4 * megabyte } });
   const send = (source: string, bytes: number, headers = {}) =>
     fetch(`${url}/api/webhook/main?source=${source}`, {
       method: 'POST',
@@ -151,6 +152,48 @@ test('a body that was refused is no longer counted', async () => {
   const signature = { 'x-hub-signature-256': `sha256=${'0'.repeat(64)}` };
   for (let n = 0; n < 4; n++) expect((await send('github', megabyte, signature)).status).toBe(401);
   expect((await send('open', megabyte)).status).toBe(202);
+});
+
+test('bodies that anybody may send leave room for those of senders who prove themselves', async () => {
+  const { port, url } = await listeningEndpoint({
+    keys: [key],
+    mailboxes: known,
+    limits: { webhookBytes: 4 * megabyte },
+  });
+  const strangers = await Promise.all(Array.from({ length: 8 }, () => connect(port)));
+  for (const stranger of strangers) {
+    stranger.write(head('open', `Content-Length: ${2 * megabyte}`));
+    stranger.write(Buffer.alloc(megabyte / 2));
+  }
+  await vi.waitUntil(() => strangers.filter((one) => one.received().includes(' 503 ')).length >= 6);
+  const headers = { 'x-webhook-secret': secret };
+  const body = new Uint8Array(megabyte);
+  expect(
+    (await fetch(`${url}/api/webhook/main?source=putio`, { method: 'POST', body, headers })).status,
+  ).toBe(202);
+  for (const stranger of strangers) stranger.destroy();
+});
+
+test('strangers who trickle long bodies under one name leave room for the bodies of other senders', async () => {
+  const { port, url } = await listeningEndpoint({
+    mailboxes: known,
+    limits: { webhookBytes: 8 * megabyte, lingerMs: 50 },
+  });
+  const wrong = `X-Hub-Signature-256: sha256=${'0'.repeat(64)}`;
+  const strangers = await Promise.all(Array.from({ length: 11 }, () => connect(port)));
+  for (const stranger of strangers) {
+    stranger.write(head('github', `Content-Length: ${25 * megabyte}`, wrong));
+    stranger.write(Buffer.alloc(megabyte));
+  }
+  await vi.waitUntil(() => strangers.filter((one) => one.received().includes(' 503 ')).length >= 9);
+  const body = Buffer.alloc(megabyte);
+  const signature = createHmac('sha256', secret).update(body).digest('hex');
+  const send = (source: string, headers: Record<string, string>) =>
+    fetch(`${url}/api/webhook/main?source=${source}`, { method: 'POST', body, headers });
+  expect((await send('mine', { 'x-mine': signature })).status).toBe(202);
+  expect((await send('open', {})).status).toBe(202);
+  expect((await send('github', { 'x-hub-signature-256': `sha256=${signature}` })).status).toBe(503);
+  for (const stranger of strangers) stranger.destroy();
 });
 
 test('a webhook under way is kept after the signal, and its sender answered', async () => {

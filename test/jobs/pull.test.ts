@@ -72,9 +72,9 @@ describe('an item', () => {
     });
     await host.pull();
     const text = await readFile(path.join(host.inbox(), nameOf(id)), 'utf8');
-    expect(text).toContain('"big": 12345678901234567890');
-    expect(text).toContain('"small": 1e-400');
-    expect(text).toContain('"__proto__": 1');
+    expect(text).toContain('"big":12345678901234567890');
+    expect(text).toContain('"small":1e-400');
+    expect(text).toContain('"__proto__":1');
     expect(text.startsWith('{\n  "id": "') && text.endsWith('}\n')).toBe(true);
     expect(await host.read(nameOf(binary, 'camera'))).toMatchObject({ payload: 'AP8H', encoding: 'base64' });
   });

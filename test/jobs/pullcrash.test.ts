@@ -20,6 +20,7 @@ const changing: Record<string, readonly string[]> = {
   inbox: ['write', 'syncTemps', 'place', 'sync', 'holds', 'discard', 'temps'],
   ledger: [
     'known',
+    'usedBefore',
     'begin',
     'forget',
     'deliver',
@@ -29,6 +30,7 @@ const changing: Record<string, readonly string[]> = {
     'closeBatch',
     'batches',
     'itemsOf',
+    'messageOf',
     'updateBatch',
     'prune',
   ],
@@ -187,7 +189,7 @@ test('each step comes after the one that it relies on', async () => {
   const recorded = faults(0, 'before', false);
   await host.pull(recorded.through);
   const steps = recorded.calls.filter(
-    (name) => !/known|begun|unacknowledged|temps|batches|prune|itemsOf/.test(name),
+    (name) => !/known|usedBefore|begun|unacknowledged|temps|batches|prune|itemsOf/.test(name),
   );
   expect(steps).toEqual([
     'mailbox.acknowledge',

@@ -31,7 +31,7 @@ export interface PullHost {
   files(agent?: string): Promise<string[]>;
   /** What a file of the inbox holds. */
   read(name: string, agent?: string): Promise<unknown>;
-  /** What is in the hidden directory. */
+  /** What is in the hidden directory, but the note of its ledger. */
   temps(agent?: string): Promise<string[]>;
   pending(agent?: string): Promise<string[]>;
   deliveries(): Deliveries;
@@ -81,7 +81,8 @@ export async function makePullHost(agents: string[] = ['main']): Promise<PullHos
       warn: options.warn ?? (() => undefined),
       progress: () => undefined,
       tell: options.tell ?? (() => Promise.resolve({ notified: nobody(), failed: [] })),
-      openInbox: async (of) => (options.inbox ?? ((one: Inbox) => one))(await openInbox(of)),
+      openInbox: async (of, usedBefore) =>
+        (options.inbox ?? ((one: Inbox) => one))(await openInbox(of, usedBefore)),
       openDeliveries: (file) => (options.ledger ?? ((one: Deliveries) => one))(openDeliveries(file)),
     };
   }
@@ -124,7 +125,10 @@ export async function makePullHost(agents: string[] = ['main']): Promise<PullHos
     async read(name, agent) {
       return JSON.parse(await readFile(path.join(inbox(agent), name), 'utf8')) as unknown;
     },
-    temps: (agent) => list(path.join(inbox(agent), '.incoming')),
+    async temps(agent) {
+      const names = await list(path.join(inbox(agent), '.incoming'));
+      return names.filter((name) => name !== 'ledger');
+    },
     async pending(agent = 'main') {
       return (await webhooks.pending({ agents: [agent], limit: 1000 })).items.map(({ id }) => id);
     },

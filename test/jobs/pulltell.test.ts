@@ -8,7 +8,7 @@ import { valueAt } from '../../src/settings.ts';
 import type { Batch, BatchState } from '../../src/jobs/deliveries.ts';
 import type { PullReport } from '../../src/jobs/pullreport.ts';
 import { tellDue } from '../../src/jobs/pulltell.ts';
-import { makePullHost, type PullHost } from './pullhost.ts';
+import { makePullHost, type PullHost, type PullHostOptions } from './pullhost.ts';
 
 interface Told {
   headers: IncomingHttpHeaders;
@@ -76,10 +76,18 @@ async function openclaw(over: object): Promise<void> {
 
 const minutes = (count: number) => (at += count * 60_000);
 
-function pull(over: Partial<Config> = {}): Promise<PullReport> {
+function pull(
+  over: Partial<Config> = {},
+  through: Pick<PullHostOptions, 'ledger'> = {},
+): Promise<PullReport> {
   const given = { notify: { ...host.config().notify, by: 'auto' as const }, ...over };
   const env = { OPENCLAW_STATE_DIR: path.join(host.root, 'openclaw'), HOME: host.root };
-  return host.pull({ config: given, tell: tellDue(host.config(given), env), now: () => new Date(at) });
+  return host.pull({
+    ...through,
+    config: given,
+    tell: tellDue(host.config(given), env),
+    now: () => new Date(at),
+  });
 }
 
 function batches(...states: BatchState[]): Batch[] {
@@ -144,6 +152,34 @@ test('a run that ends in an error is told again, marked as a repeat, at most fiv
   expect(await pull()).toMatchObject({ ok: true, notified: { failed: 0 } });
 });
 
+test('a message that was sent by a process that died then is the same run for five minutes, and after 15 a repeat', async () => {
+  await host.receive();
+  const dies: Pick<PullHostOptions, 'ledger'> = {
+    ledger: (deliveries) => ({
+      ...deliveries,
+      updateBatch(batch, change) {
+        // Dead when the gateway has answered.
+        if (gateway.told.length > 0) throw new Error('The process is dead.');
+        deliveries.updateBatch(batch, change);
+      },
+    }),
+  };
+  expect(await pull({}, dies)).toMatchObject({ ok: false });
+  const keys = () => gateway.told.map(({ headers }) => headers['idempotency-key']);
+  const [batch] = batches('admitted');
+  expect(batch).toMatchObject({ attempts: 1, agent: 'main' });
+  minutes(2);
+  gateway.told.length = 0;
+  await pull({}, dies);
+  expect(keys()).toEqual([batch?.id]);
+  minutes(4);
+  expect((await pull()).notified).toMatchObject({ waiting: 1 });
+  minutes(10);
+  expect((await pull()).notified).toMatchObject({ done: 1 });
+  expect(keys()).toEqual([batch?.id, `${batch?.id}.r2`]);
+  expect(gateway.told[1]?.message.split('\n')[0]).toContain('repeat');
+});
+
 test('a message whose answer stands in a transcript is done and not told again', async () => {
   gateway.answer = () => [200, { ok: true, runId: 'run-1' }];
   await host.receive();
@@ -168,7 +204,7 @@ test('an agent whose tools cannot see its inbox is sent what came', async () => 
   await host.receive({ body: Buffer.from('{"secret word":"rhubarb"}') });
   const large = await host.receive({ body: Buffer.alloc(150_000, 'x'), contentType: 'text/plain' });
   expect(await pull()).toMatchObject({ ok: true, notified: { done: 1 } });
-  expect(gateway.told[0]?.message).toContain('"secret word": "rhubarb"');
+  expect(gateway.told[0]?.message).toContain('"secret word":"rhubarb"');
   expect(gateway.told[0]?.message).toMatch(new RegExp(`${large} .*\\d{6} bytes`));
 });
 

@@ -5,6 +5,7 @@ import {
   afterSending,
   answered,
   beforeSending,
+  type Door,
   givenUp,
   mayBeAnswered,
   mostAttempts,
@@ -34,8 +35,8 @@ function changed(batch: Batch, change: BatchChange): Batch {
 }
 
 /** One pass at a time: what was done, and the batch afterwards. */
-function pass(batch: Batch, outcome: Outcome, at: number): { did: string; batch: Batch } {
-  const step = nextStep(batch, at);
+function pass(batch: Batch, outcome: Outcome, at: number, by: Door = 'hooks'): { did: string; batch: Batch } {
+  const step = nextStep(batch, at, by);
   if (step.do === 'give up') return { did: step.do, batch: changed(batch, givenUp(batch)) };
   if (!('attempt' in step)) return { did: step.do, batch };
   const sending = changed(batch, beforeSending(batch, step.attempt, 'm', at));
@@ -46,19 +47,19 @@ function pass(batch: Batch, outcome: Outcome, at: number): { did: string; batch:
 }
 
 /** What a pass every minute does with one outcome for ever, with the minutes. */
-function history(outcome: Outcome, minutes: number): string[] {
+function history(outcome: Outcome, minutes: number, by: Door = 'hooks'): string[] {
   let batch = fresh();
   const said: string[] = [];
   for (let at = 0; at <= minutes; at++) {
-    const one = pass(batch, outcome, start + at * minute);
+    const one = pass(batch, outcome, start + at * minute, by);
     batch = one.batch;
     if (one.did !== 'wait' && one.did !== 'nothing') said.push(`${at}: ${one.did}`);
   }
   return said;
 }
 
-test('what is done at once is sent once', () => {
-  expect(history(done, 600)).toEqual(['0: send 1']);
+test.each<Door>(['hooks', 'cli'])('what is done at once by %s is sent once', (by) => {
+  expect(history(done, 600, by)).toEqual(['0: send 1']);
 });
 
 test.each([
@@ -108,18 +109,48 @@ test('what OpenClaw called the run is kept, also when the next attempt says noth
 });
 
 describe('a process that dies while it sends', () => {
-  test('the first message leaves it to be looked for, and else sent with the same key', () => {
-    const dead = changed(fresh(), beforeSending(fresh(), 1, 'm', start));
+  const dead = changed(fresh(), beforeSending(fresh(), 1, 'm', start));
+
+  test('the first message leaves it to be looked for', () => {
     expect(mayBeAnswered(dead)).toBe(true);
-    expect(nextStep(dead, start)).toEqual({ do: 'send', attempt: 1 });
+  });
+
+  test('the first message by hooks leaves it to be sent with the same key while that joins the same run', () => {
+    expect(nextStep(dead, start, 'hooks')).toEqual({ do: 'send', attempt: 1 });
+    expect(nextStep(dead, start + 4 * minute, 'hooks')).toEqual({ do: 'send', attempt: 1 });
+    expect(nextStep(dead, start + 5 * minute, 'hooks')).toEqual({ do: 'wait' });
+    expect(nextStep(dead, start + 15 * minute, 'hooks')).toEqual({ do: 'repeat', attempt: 2 });
+  });
+
+  test('the first message by the command line leaves it to be waited for and then repeated', () => {
+    expect(nextStep(dead, start, 'cli')).toEqual({ do: 'wait' });
+    expect(nextStep(dead, start + 15 * minute, 'cli')).toEqual({ do: 'repeat', attempt: 2 });
+  });
+
+  test('the first message again and again gains no time for joining its run', () => {
+    const again = changed(dead, beforeSending(dead, 1, 'm', start + 4 * minute));
+    expect(nextStep(again, start + 6 * minute, 'hooks')).toEqual({ do: 'wait' });
+    expect(nextStep(again, start + 15 * minute, 'hooks')).toEqual({ do: 'repeat', attempt: 2 });
+  });
+
+  test('the first message leaves it counted when it is refused the second time', () => {
+    const refusedThen = pass(dead, refused, start + minute).batch;
+    expect(refusedThen).toMatchObject({ state: 'admitted', attempts: 1, lastError: 'No gateway.' });
+    expect(nextStep(refusedThen, start + 15 * minute, 'hooks')).toEqual({ do: 'repeat', attempt: 2 });
+  });
+
+  test('the first message after others were refused is no reason for a problem', () => {
+    const waiting = pass(fresh(), refused, start).batch;
+    expect(waiting).toMatchObject({ state: 'untold', attempts: 0, lastError: 'No gateway.' });
+    expect(changed(waiting, beforeSending(waiting, 1, 'm', start + minute))).not.toHaveProperty('lastError');
   });
 
   test('a repeat leaves it counted and waited for', () => {
     const first = pass(fresh(), admitted, start).batch;
     const at = start + 15 * minute;
     const dead = changed(first, beforeSending(first, 2, 'm', at));
-    expect(nextStep(dead, at)).toEqual({ do: 'wait' });
-    expect(nextStep(dead, at + 30 * minute)).toEqual({ do: 'repeat', attempt: 3 });
+    expect(nextStep(dead, at, 'hooks')).toEqual({ do: 'wait' });
+    expect(nextStep(dead, at + 30 * minute, 'hooks')).toEqual({ do: 'repeat', attempt: 3 });
   });
 });
 
@@ -130,11 +161,11 @@ test('nothing is looked for that was never sent', () => {
 
 test('a clock that was wrong delays nothing for longer than a repeat', () => {
   const batch = changed(pass(fresh(), admitted, start + 400 * 86_400_000).batch, {});
-  expect(nextStep(batch, start)).toEqual({ do: 'repeat', attempt: 2 });
+  expect(nextStep(batch, start, 'hooks')).toEqual({ do: 'repeat', attempt: 2 });
 });
 
 test.each(['open', 'done', 'failed', 'none'] as const)('a batch that is %s is left alone', (state) => {
-  expect(nextStep({ ...fresh(), state }, start)).toEqual({ do: 'nothing' });
+  expect(nextStep({ ...fresh(), state }, start, 'hooks')).toEqual({ do: 'nothing' });
 });
 
 test('an answer ends it', () => {
@@ -142,7 +173,7 @@ test('an answer ends it', () => {
   expect(batch).toEqual(
     expect.not.objectContaining({ lastError: expect.anything(), nextAt: expect.anything() }),
   );
-  expect(nextStep(batch, start + 1e9)).toEqual({ do: 'nothing' });
+  expect(nextStep(batch, start + 1e9, 'hooks')).toEqual({ do: 'nothing' });
 });
 
 test('whatever comes, it is never taken more than five times, never again after an end, and always ends', () => {

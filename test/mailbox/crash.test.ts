@@ -24,7 +24,7 @@ const fresh = (): string => `crash${++agents}`;
 async function holds(webhooks: Webhooks, agent: string): Promise<string[]> {
   const items = await collect(webhooks.list({ agent }));
   return await Promise.all(
-    items.map(async ({ id, state, bytes }) => `${state} ${(await webhooks.body(id)).length === bytes}`),
+    items.map(async ({ id, state, bytes }) => `${state} ${(await webhooks.body(id)).body.length === bytes}`),
   );
 }
 

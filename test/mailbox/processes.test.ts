@@ -81,7 +81,7 @@ describe('three processes that receive the same deliveries, one of them killed, 
     expect(new Set(items.map(({ delivery }) => delivery)).size).toBe(items.length);
     const ids = new Set(told('accepted', 'duplicate').map(([, , id = '']) => id));
     expect([...ids].filter((id) => !kept.includes(id))).toEqual([]);
-    for (const { id, bytes } of items) expect(await webhooks.body(id)).toHaveLength(bytes);
+    for (const { id, bytes } of items) expect((await webhooks.body(id)).body).toHaveLength(bytes);
   });
 
   test('leave pending only what the fourth has not taken', () => {

@@ -91,7 +91,7 @@ export function describeMailbox(name: string, open: () => Promise<OpenMailbox>):
             receivedAt: expect.any(String),
             contentType: 'application/json',
             headers: { 'x-github-event': 'push' },
-            payload: { n: 1 },
+            payloadText: '{"n":1}',
           },
         ]);
         expect(Math.abs(Date.parse(items[0]?.receivedAt ?? '') - before)).toBeLessThan(60_000);
@@ -136,9 +136,9 @@ export function describeMailbox(name: string, open: () => Promise<OpenMailbox>):
         const id = await receive(agent, { contentType, body });
         const [item] = (await mailbox.pending({ agents: [agent] })).items;
         expect(item).toMatchObject({ id, contentType });
-        expect(item?.payload).toEqual(payload);
+        expect(JSON.parse(item?.payloadText ?? '')).toEqual(payload);
         expect(item?.encoding).toBe(base64 ? 'base64' : undefined);
-        expect(body.equals(await mailbox.body(id))).toBe(true);
+        expect(body.equals((await mailbox.body(id)).body)).toBe(true);
       });
 
       test('writes numbers as they were sent', async () => {
@@ -146,7 +146,7 @@ export function describeMailbox(name: string, open: () => Promise<OpenMailbox>):
         const text = '{"big":12345678901234567890,"money":1.10,"e":1e400,"zero":-0}';
         await receive(agent, { body: Buffer.from(text) });
         const [item] = (await mailbox.pending({ agents: [agent] })).items;
-        expect(JSON.stringify(item?.payload)).toBe(text);
+        expect(item?.payloadText).toBe(text);
       });
 
       test('comes in the order of arrival, page by page, each item once', async () => {
@@ -386,7 +386,8 @@ export function describeMailbox(name: string, open: () => Promise<OpenMailbox>):
       test('ends as one item in history when two do it at once', async () => {
         const agent = fresh();
         const id = await receive(agent);
-        await Promise.all([mailbox.acknowledge([id], 'box'), mailbox.acknowledge([id], 'box')]);
+        const answers = await Promise.all(Array.from({ length: 4 }, () => mailbox.acknowledge([id], 'box')));
+        expect(answers.filter((count) => count > 0)).toEqual([1]);
         expect((await listed(agent)).map(({ id, state }) => [id, state])).toEqual([[id, 'delivered']]);
       });
 
@@ -395,7 +396,7 @@ export function describeMailbox(name: string, open: () => Promise<OpenMailbox>):
         const body = Buffer.alloc(70_000, 7);
         const id = await receive(agent, { contentType: 'image/png', body });
         await mailbox.acknowledge([id], 'box');
-        expect(body.equals(await mailbox.body(id))).toBe(true);
+        expect(body.equals((await mailbox.body(id)).body)).toBe(true);
       });
     });
 
@@ -495,7 +496,7 @@ export function describeMailbox(name: string, open: () => Promise<OpenMailbox>):
         expect(idsOf(items)).toEqual(ids);
         expect(items[0]).toMatchObject({ agent, source: 'a', bytes: 7, state: 'pending', delivery: 'x' });
         expect(items[1]).toMatchObject({ state: 'delivered', host: 'box' });
-        expect(items.every((item) => !('payload' in item))).toBe(true);
+        expect(items.every((item) => !('payload' in item || 'payloadText' in item))).toBe(true);
       });
 
       test('takes what is asked for', async () => {
@@ -535,7 +536,7 @@ export function describeMailbox(name: string, open: () => Promise<OpenMailbox>):
         await mailbox.acknowledge([id], 'box');
         const shown = await mailbox.show(id);
         expect(shown).toMatchObject({ id, state: 'delivered', host: 'box' });
-        expect(JSON.stringify(shown?.payload)).toBe('{"big":12345678901234567890}');
+        expect(shown?.payloadText).toBe('{"big":12345678901234567890}');
       });
 
       test('that is not there is not shown', async () => {
@@ -555,7 +556,12 @@ export function describeMailbox(name: string, open: () => Promise<OpenMailbox>):
         expect(again).not.toBe(id);
         expect(again > id).toBe(true);
         const [item] = await everyPending(mailbox, { agents: [agent] });
-        expect(item).toMatchObject({ id: again, replayOf: id, source: 'github', payload: body.toString() });
+        expect(item).toMatchObject({
+          id: again,
+          replayOf: id,
+          source: 'github',
+          payloadText: JSON.stringify(body.toString()),
+        });
         expect(await blobOf(opened.store, again)).not.toBe(await blobOf(opened.store, id));
         expect((await listed(agent)).map(({ delivery }) => delivery)).toEqual(['d', 'd']);
         expect(await receive(agent, { delivery: 'd' })).toBe(id);

@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { zstdCompressSync } from 'node:zlib';
 import * as fc from 'fast-check';
-import { describe, expect, onTestFinished, test } from 'vitest';
-import { positionOf, type Webhooks } from '../../src/mailbox.ts';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { type Position, positionOf, type Webhooks } from '../../src/mailbox.ts';
 import type { Store } from '../../src/stores/store.ts';
+import { costOf } from '../../src/webhookbodies.ts';
 import { openRowIds, rowTime, timeOfRow } from '../../src/webhookrows.ts';
 import { openWebhooks } from '../../src/webhooks.ts';
 import { temporaryStore } from '../port/local.ts';
@@ -114,6 +116,71 @@ describe('the rows of items', () => {
   });
 });
 
+describe('a page', () => {
+  const encoded = { contentType: 'text/plain', headers: { 'content-encoding': 'zstd' } };
+  const few = zstdCompressSync(Buffer.alloc(1000, 'a'));
+  const many = zstdCompressSync(Buffer.alloc(6_000_000, 'a'));
+
+  async function pagesOf(webhooks: Webhooks): Promise<number[]> {
+    const sizes: number[] = [];
+    for (let after: Position | undefined; ; ) {
+      const page = await webhooks.pending({ agents: ['main'], ...(after === undefined ? {} : { after }) });
+      sizes.push(page.items.length);
+      if (page.next === undefined) return sizes;
+      after = page.next;
+    }
+  }
+
+  test('counts what is compressed as what it is when that is undone', async () => {
+    const { store, webhooks } = await open();
+    for (const [body, decoded] of [
+      [many, 6_000_000],
+      [few, 1000],
+      [few, 1000],
+      [many, 6_000_000],
+    ] as const)
+      await webhooks.receive(delivery('main', { ...encoded, body, decoded }));
+    expect(await pagesOf(webhooks)).toEqual([3, 1]);
+    // Known without undoing it.
+    const costs = (await collect(store.rows('WebhookItems', 'main'))).map(costOf);
+    expect(costs.map((cost) => cost > 6_000_000)).toEqual([true, false, false, true]);
+  });
+
+  test('is of one item where nobody knows how long that is', async () => {
+    const { webhooks } = await open();
+    await webhooks.receive(delivery('main'));
+    for (let n = 0; n < 2; n++) await webhooks.receive(delivery('main', { ...encoded, body: few }));
+    await webhooks.receive(delivery('main'));
+    expect(await pagesOf(webhooks)).toEqual([1, 1, 1, 1]);
+  });
+
+  test('counts what its JSON has, where that is much more than the body', async () => {
+    const { webhooks } = await open();
+    // Six characters each.
+    const body = Buffer.alloc(1_000_000, 1);
+    for (let n = 0; n < 3; n++)
+      await webhooks.receive(delivery('main', { contentType: 'text/plain', body, decoded: body.length }));
+    expect(await pagesOf(webhooks)).toEqual([1, 1, 1]);
+  });
+
+  test('is read while others have their turn', async () => {
+    const { webhooks } = await open();
+    // In its row: nothing but the reading itself takes time.
+    const body = Buffer.from(JSON.stringify('a'.repeat(30_000)));
+    for (let n = 0; n < 200; n++) await webhooks.receive(delivery('main', { body, decoded: body.length }));
+    let turns = 0;
+    const count = () => {
+      turns++;
+      turn = setImmediate(count);
+    };
+    let turn = setImmediate(count);
+    const { items } = await webhooks.pending({ agents: ['main'], limit: 200 });
+    clearImmediate(turn);
+    expect(items).toHaveLength(200);
+    expect(turns).toBeGreaterThanOrEqual(20);
+  });
+});
+
 test('a delivery without its item is stored under the id that was fixed', async () => {
   const { store, webhooks } = await open();
   const row = '0mhgs4xc0000012345678';
@@ -169,7 +236,7 @@ describe('a sender that tries again', () => {
       expect(new Set(answers.map(({ id }) => id)).size).toBe(1);
       const items = await collect(webhooks.list({ agent: 'main' }));
       expect(items).toHaveLength(n + 1);
-      for (const { id, bytes } of items) expect(await webhooks.body(id)).toHaveLength(bytes);
+      for (const { id, bytes } of items) expect((await webhooks.body(id)).body).toHaveLength(bytes);
     }
     expect((await left(store, 'main'))[0]).toBe(0);
   });
@@ -202,11 +269,86 @@ describe('a sender that tries again', () => {
     const answer = await webhooks.receive(sent);
     expect(answer.status).toBe('duplicate');
     expect((await left(store, 'main')).slice(0, 3)).toEqual([0, 1, 1]);
-    expect(await webhooks.body(answer.id)).toHaveLength(40_000);
+    expect((await webhooks.body(answer.id)).body).toHaveLength(40_000);
   });
 });
 
 describe('a mailbox that may hold so much', () => {
+  const most = { items: 100, bytes: 0 };
+  const fill = async (webhooks: Webhooks, items: number) =>
+    await Promise.all(Array.from({ length: items }, () => webhooks.receive(delivery('main', { most }))));
+
+  /** Counts are reads of pending without an end. */
+  async function counted() {
+    const seen = { counts: 0, atOnce: 0, most: 0, slow: async () => {} };
+    const opened = await open((store) => ({
+      async *rows(table, partition, range) {
+        const counts = table === 'WebhookItems' && range === undefined;
+        if (!counts) {
+          yield* store.rows(table, partition, range);
+          return;
+        }
+        seen.counts++;
+        seen.most = Math.max(seen.most, ++seen.atOnce);
+        try {
+          yield* store.rows(table, partition);
+          await seen.slow();
+        } finally {
+          seen.atOnce--;
+        }
+      },
+    }));
+    return { ...opened, seen };
+  }
+
+  test('is counted once while there is room, and aside when that is long ago', async () => {
+    vi.useFakeTimers({ toFake: ['performance'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const { webhooks, seen } = await counted();
+    await fill(webhooks, 1);
+    vi.advanceTimersByTime(59_000);
+    await fill(webhooks, 1);
+    expect(seen.counts).toBe(1);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    seen.slow = () => promise;
+    vi.advanceTimersByTime(2000);
+    // Not held up by the count, and no second one beside it.
+    for (let n = 0; n < 10; n++) {
+      await fill(webhooks, 1);
+      vi.advanceTimersByTime(100_000);
+    }
+    expect(seen).toMatchObject({ counts: 2, most: 1 });
+    resolve();
+    await vi.waitFor(() => expect(seen.atOnce).toBe(0));
+    await sleep(10);
+    // What came meanwhile is not forgotten.
+    await fill(webhooks, 88);
+    expect((await failure(fill(webhooks, 1))).code).toBe('unavailable');
+    expect(seen.counts).toBe(2);
+  });
+
+  test('sees 10 s later what another process has taken out of a full one', async () => {
+    vi.useFakeTimers({ toFake: ['performance'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const { webhooks, another, seen } = await counted();
+    const ids = (await fill(webhooks, 100)).map(({ id }) => id);
+    expect((await failure(fill(webhooks, 1))).code).toBe('unavailable');
+    await another().acknowledge(ids);
+    expect((await failure(fill(webhooks, 1))).code).toBe('unavailable');
+    expect(seen.counts).toBe(1);
+    vi.advanceTimersByTime(10_000);
+    await fill(webhooks, 100);
+    expect(seen.counts).toBe(2);
+  });
+
+  test('has room for no more than was taken out, when it is taken out twice at once', async () => {
+    const { webhooks } = await open();
+    const ids = (await fill(webhooks, 100)).map(({ id }) => id).slice(0, 10);
+    await Promise.all(Array.from({ length: 4 }, () => webhooks.acknowledge(ids)));
+    await fill(webhooks, 10);
+    expect((await failure(fill(webhooks, 1))).code).toBe('unavailable');
+  });
+
   test('of items refuses more, until some are acknowledged', async () => {
     const { webhooks } = await open();
     const most = { items: 2, bytes: 0 };
@@ -270,7 +412,7 @@ test('a replay that is asked for again answers the same id, also when the item i
   pass(15 * day);
   expect(await webhooks.prune()).toMatchObject({ items: 1 });
   expect(await webhooks.replay(id, 'request')).toBe(made);
-  expect(await webhooks.body(made)).toHaveLength(40_000);
+  expect((await webhooks.body(made)).body).toHaveLength(40_000);
   expect((await failure(webhooks.replay(id, 'another'))).code).toBe('not_found');
 });
 
@@ -301,7 +443,7 @@ describe('pruning', () => {
     await webhooks.acknowledge([id], 'box');
     pass(29 * day);
     await webhooks.prune();
-    expect(await webhooks.body(id)).toHaveLength(40_000);
+    expect((await webhooks.body(id)).body).toHaveLength(40_000);
     pass(2 * day);
     await webhooks.prune();
     expect(await left(store, 'main')).toEqual([0, 0, 0, 0]);
@@ -373,7 +515,32 @@ describe('pruning', () => {
     );
     const { id } = await slow.receive(delivery('main', { ...large, delivery: 'd' }));
     await pruned;
-    expect(await webhooks.body(id)).toHaveLength(40_000);
+    expect((await webhooks.body(id)).body).toHaveLength(40_000);
+  });
+
+  test('ends when it is told to, and the next run does the rest', async () => {
+    const stop = new AbortController();
+    const { store, webhooks, another, pass } = await open((store) => ({
+      async removeRows(table, partition, ids) {
+        await store.removeRows(table, partition, ids);
+        if (table === 'History') stop.abort(new Error('enough'));
+      },
+    }));
+    const ids: string[] = [];
+    for (let n = 0; n < 120; n++) ids.push((await webhooks.receive(delivery('main'))).id);
+    await webhooks.acknowledge(ids);
+    pass(31 * day);
+    await expect(webhooks.prune({ signal: stop.signal })).rejects.toThrow('enough');
+    expect((await left(store, 'main'))[1]).toBe(20);
+    expect(await another().prune()).toMatchObject({ items: 20 });
+  });
+
+  test('looks through the delivery ids only where it shall', async () => {
+    const { store, webhooks } = await open();
+    await webhooks.receive(delivery('main'));
+    await store.insert('Deliveries', { partition: 'main', id: 'x', item: '0000000001', at: '2026-01-01' });
+    expect(await webhooks.prune({ deliveries: false })).toMatchObject({ deliveries: 0 });
+    expect(await webhooks.prune()).toMatchObject({ deliveries: 1 });
   });
 
   test('may run twice at once', async () => {

@@ -93,7 +93,9 @@ describe('an answer', () => {
       says(413, { ok: false, error: 'payload too large' }),
       { state: 'failed', refused: true },
     ],
-    ['429 is refused', says(429, 'Too Many Requests'), { state: 'failed', refused: true }],
+    ['429 of OpenClaw itself is refused', says(429, 'Too Many Requests'), { state: 'failed', refused: true }],
+    ['429 of a proxy is not known to be refused', says(429, '<html>'), { state: 'failed', refused: false }],
+    ['408 of a proxy is not known to be refused', says(408, '<html>'), { state: 'failed', refused: false }],
     [
       '503 of OpenClaw itself is refused',
       says(503, { ok: false, error: 'busy' }),
@@ -101,7 +103,11 @@ describe('an answer', () => {
     ],
     ['502 of a proxy is not known to be refused', says(502, '<html>'), { state: 'failed', refused: false }],
     ['504 of a proxy is not known to be refused', says(504, '<html>'), { state: 'failed', refused: false }],
-    ['200 of something else is refused', says(200, '<html>hello</html>'), { state: 'failed', refused: true }],
+    [
+      '200 of something else is not known to be refused',
+      says(200, '<html>hello</html>'),
+      { state: 'failed', refused: false },
+    ],
     [
       'that breaks off is not known to be refused',
       (response) => response.socket?.destroy(),

@@ -323,6 +323,26 @@ describe('the local store on its disk', () => {
     expect(await codeOf(text(store.open(log)))).toBe('unavailable');
   });
 
+  test('gives others their turn while many rows are read', async () => {
+    const store = await open();
+    await store.insertAll(
+      Array.from({ length: 1500 }, (_, n) => ({
+        table: 'History',
+        row: { partition: 'main', id: `r${String(n).padStart(4, '0')}` },
+      })),
+    );
+    let turns = 0;
+    const count = () => {
+      turns++;
+      next = setImmediate(count);
+    };
+    let next = setImmediate(count);
+    const rows = await collect(store.rows('History', 'main'));
+    clearImmediate(next);
+    expect(rows).toHaveLength(1500);
+    expect(turns).toBeGreaterThanOrEqual(2);
+  });
+
   test('waits for another process that writes rows, and then says that it is unavailable', async () => {
     const store = await open(data, 60);
     const other = new DatabaseSync(join(data, 'store.sqlite'));

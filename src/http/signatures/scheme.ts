@@ -21,7 +21,7 @@ export interface Signed extends Head {
 export interface Proof {
   /** The body has a part in it: nothing is proved before it was read. */
   overBody: boolean;
-  /** Throws `unauthorized` for what this secret did sign, but too long ago. */
+  /** Asked for each secret, always of the same body. Throws `unauthorized` for what this one did sign, but too long ago. */
   matches(secret: string, body: Buffer): boolean;
 }
 

@@ -6,8 +6,9 @@ import { spellingsOf } from './twiliourl.ts';
 
 const header = 'x-twilio-signature';
 
-/** Far above what Twilio posts: each spelling of the URL means to hash all the fields. */
-const mostFormBytes = 1024 * 1024;
+/** Far above what Twilio posts. The fields must be sorted before anything is proved, so that a stranger could ask it. */
+const mostFormBytes = 64 * 1024;
+const mostFields = 1000;
 
 /**
  * The URL that Twilio called and the fields of the form that it posted. Of any other body it puts the hash into the
@@ -16,18 +17,40 @@ const mostFormBytes = 1024 * 1024;
 export const twilio: Scheme = (head, source) => {
   const digest = digestOf(needHeader(head, header), 'sha1', 'base64');
   if (digest === undefined) throw malformed(header);
+  let calls: Call[] | undefined;
   return {
     overBody: true,
-    matches: (secret, body) =>
-      urlsOf(head, source).some((url) => {
-        const fields = fieldsFor(url, head, body);
-        return (
-          fields !== undefined &&
-          spellingsOf(url).some((spelling) => sameBytes(digest, hmacOf('sha1', secret, spelling, fields)))
-        );
-      }),
+    matches(secret, body) {
+      // Once for all secrets.
+      calls ??= callsOf(head, source, body);
+      return calls.some(
+        ({ spellings, fields, hash }) =>
+          spellings.some((spelling) => sameBytes(digest, hmacOf('sha1', secret, spelling, fields))) &&
+          (hash === undefined || sameBytes(hash, createHash('sha256').update(body).digest())),
+      );
+    },
   };
 };
+
+/** What Twilio signed, if this is what it called. */
+interface Call {
+  spellings: string[];
+  /** What is signed after the URL. */
+  fields: string;
+  /** What the body must have; not looked at before the URL that holds it is known to be Twilio's. */
+  hash?: Buffer;
+}
+
+/** None for a URL with which the body would not be covered. */
+function callsOf(head: Head, source: Source, body: Buffer): Call[] {
+  const form = formIn(head, body);
+  return urlsOf(head, source).flatMap((url): Call[] => {
+    const hashes = URL.canParse(url) ? new URL(url).searchParams.getAll('bodySHA256') : [];
+    if (hashes.length === 0) return form === undefined ? [] : [{ spellings: spellingsOf(url), fields: form }];
+    const hash = hashes.length === 1 ? digestOf(hashes[0] ?? '', 'sha256', 'hex') : undefined;
+    return hash === undefined ? [] : [{ spellings: spellingsOf(url), fields: '', hash }];
+  });
+}
 
 /** The URL as it is configured, and else as it came here, which behind a proxy need not be what Twilio called. */
 function urlsOf({ url }: Head, source: Source): string[] {
@@ -37,25 +60,19 @@ function urlsOf({ url }: Head, source: Source): string[] {
   return [...new Set([source.url, source.url.replace(/[?#].*$/s, '') + query])];
 }
 
-/** What is signed after this URL; `undefined` when the body would not be covered. */
-function fieldsFor(url: string, { headers }: Head, body: Buffer): string | undefined {
-  const hash = URL.canParse(url) ? new URL(url).searchParams.getAll('bodySHA256') : [];
-  if (hash.length > 0) {
-    const presented = hash.length === 1 ? digestOf(hash[0] ?? '', 'sha256', 'hex') : undefined;
-    const matches =
-      presented !== undefined && sameBytes(createHash('sha256').update(body).digest(), presented);
-    return matches ? '' : undefined;
-  }
+/** The fields as they are signed; `undefined` for a body that is no form, or more of one than Twilio posts. */
+function formIn({ headers }: Head, body: Buffer): string | undefined {
   if (body.length === 0) return '';
   const type = headerOf(headers, 'content-type')?.split(';', 1)[0]?.trim().toLowerCase();
-  const isForm = type === 'application/x-www-form-urlencoded' && body.length <= mostFormBytes;
-  return isForm ? formFields(body) : undefined;
+  if (type !== 'application/x-www-form-urlencoded' || body.length > mostFormBytes) return undefined;
+  const text = body.toString('utf8');
+  return text.split('&', mostFields + 1).length > mostFields ? undefined : formFields(text);
 }
 
 /** Names in order, each before its values, in order and once each. */
-function formFields(body: Buffer): string {
+function formFields(form: string): string {
   const fields = new Map<string, Set<string>>();
-  for (const [name, value] of new URLSearchParams(body.toString('utf8'))) {
+  for (const [name, value] of new URLSearchParams(form)) {
     const values = fields.get(name) ?? new Set();
     fields.set(name, values.add(value));
   }

@@ -117,6 +117,13 @@ test('an empty or a repeated header is no id', () => {
     expect(idOf(source('github'), 'github', { headers: { 'x-github-delivery': value } })).toBeUndefined();
 });
 
+/** Milliseconds. */
+function timeOf(work: () => unknown): number {
+  const began = performance.now();
+  work();
+  return performance.now() - began;
+}
+
 describe('what the configuration says', () => {
   function at(json: string, body: string, contentType = 'application/json'): string | undefined {
     return idOf(source('none', { delivery: { json } }), 'stripe', { body, contentType });
@@ -139,6 +146,19 @@ describe('what the configuration says', () => {
   test('is the text of a number as it is written', () => {
     for (const number of ['12345678901234567890', '12345678901234567891', '1.0', '-0', '1e400', '0.1'])
       expect(at('a.id', `{"id":1,"a":{"id":${number}}}`)).toBe(number);
+  });
+
+  test('is the last of those of one name, and none where the body has more than one value', () => {
+    expect(at('id', ' {"id":"1","x":["id",{"id":"3"}],"id":"2"} ')).toBe('2');
+    expect(at('i"d', '{"i\\"d":"\\u00e9"}')).toBe('é');
+    for (const body of ['{"id":"1"}{"id":"2"}', '{"id":"1"}\n{"id":"2"}', '{"id":"1"', '{"id":1x}'])
+      expect(at('id', body), body).toBeUndefined();
+  });
+
+  test('is found in a long body in less time than it takes to parse it', () => {
+    const body = JSON.stringify({ a: Array.from({ length: 200_000 }, (_, n) => ({ [`n${n}`]: n })), id: 7 });
+    const parsing = timeOf(() => JSON.parse(body));
+    expect(timeOf(() => expect(at('id', body)).toBe('7'))).toBeLessThan(parsing);
   });
 
   test('is one field of a form, by its whole name', () => {

@@ -1,0 +1,140 @@
+import { randomUUID } from 'node:crypto';
+import { closeSync, fsyncSync, linkSync, mkdirSync, openSync, rmSync, statSync } from 'node:fs';
+import path from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { checkOwner, diskError, openingError } from '../diskerrors.ts';
+import { failedWith, NexusError } from '../errors.ts';
+import { createPrivateFile } from '../processlock.ts';
+
+const version = 2;
+const schema = `
+  CREATE TABLE deliveries (
+    id TEXT PRIMARY KEY, agent TEXT NOT NULL, source TEXT NOT NULL, received_at TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('delivering', 'delivered')),
+    inbox TEXT NOT NULL, incoming TEXT, temp TEXT NOT NULL, name TEXT NOT NULL,
+    delivered_at INTEGER, acknowledged_at INTEGER, batch TEXT
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX unacknowledged ON deliveries (agent, state, id) WHERE acknowledged_at IS NULL;
+  CREATE INDEX deliveries_by_batch ON deliveries (batch, id);
+  CREATE INDEX deliveries_by_end ON deliveries (acknowledged_at) WHERE acknowledged_at IS NOT NULL;
+  CREATE TABLE batches (
+    id TEXT PRIMARY KEY, agent TEXT NOT NULL, created_at INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('open', 'untold', 'admitted', 'done', 'failed', 'none')),
+    message TEXT, attempts INTEGER NOT NULL DEFAULT 0, next_at INTEGER, admitted_at INTEGER,
+    reference TEXT, last_error TEXT
+  ) STRICT, WITHOUT ROWID;
+  CREATE UNIQUE INDEX open_batches ON batches (agent) WHERE state = 'open';
+  CREATE INDEX batches_by_state ON batches (state, agent, created_at);
+  PRAGMA user_version = ${version};`;
+
+/** From the version of the same number to the next. */
+const upgrades = [
+  '',
+  `ALTER TABLE deliveries ADD COLUMN incoming TEXT;
+   UPDATE batches SET message = NULL WHERE state IN ('done', 'failed', 'none');`,
+];
+
+/**
+ * Opens the database of a ledger of deliveries, making it on first use. `corrupt` for one that cannot be read, which
+ * stays as it is; `config` when a newer nexus wrote it; `forbidden` when the directory is another user's.
+ */
+export function openDatabase(file: string): DatabaseSync {
+  const directory = path.dirname(file);
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    checkOwner(directory, statSync(directory).uid);
+    if (statSync(file, { throwIfNoEntry: false }) === undefined) make(file, directory);
+  } catch (error) {
+    throw openingError(error, directory);
+  }
+  try {
+    const db = connect(file);
+    try {
+      check(db, file);
+    } catch (error) {
+      db.close();
+      throw error;
+    }
+    return db;
+  } catch (error) {
+    throw translated(error, file);
+  }
+}
+
+/** It gets its name when it is whole, so that a file of that name without tables is damage and no beginning. */
+function make(file: string, directory: string): void {
+  const making = `${file}.new-${randomUUID()}`;
+  createPrivateFile(making);
+  try {
+    const db = connect(making);
+    try {
+      db.exec(`BEGIN; ${schema} COMMIT;`);
+    } finally {
+      db.close();
+    }
+    try {
+      linkSync(making, file);
+    } catch (error) {
+      // Another process was first.
+      if (statSync(file, { throwIfNoEntry: false }) === undefined) throw error;
+    }
+  } finally {
+    for (const suffix of ['', '-wal', '-shm']) rmSync(making + suffix, { force: true });
+  }
+  const handle = openSync(directory, 'r');
+  try {
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
+  }
+}
+
+function connect(file: string): DatabaseSync {
+  const db = new DatabaseSync(file, { timeout: 10_000 });
+  try {
+    db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+  return db;
+}
+
+function check(db: DatabaseSync, file: string): void {
+  const found = versionOf(db);
+  if (found > version)
+    throw new NexusError('config', `${file} was written by a newer nexus.`, { hint: 'Update nexus here.' });
+  if (found < 1) throw damaged(file);
+  if (found < version) upgrade(db);
+}
+
+/** By the first process that comes to it. */
+function upgrade(db: DatabaseSync): void {
+  db.exec('BEGIN IMMEDIATE');
+  try {
+    for (let at = versionOf(db); at < version; at++) db.exec(upgrades[at] ?? '');
+    db.exec(`PRAGMA user_version = ${version}; COMMIT`);
+  } catch (error) {
+    if (db.isTransaction) db.exec('ROLLBACK');
+    throw error;
+  }
+}
+
+function versionOf(db: DatabaseSync): number {
+  return Number(db.prepare('PRAGMA user_version').get()?.['user_version']);
+}
+
+/** A failure of SQLite as what it means for whoever looks after the host. */
+export function translated(error: unknown, file: string): unknown {
+  const said = diskError(error, file);
+  return failedWith(said, 'corrupt') ? damaged(file, error) : said;
+}
+
+function damaged(file: string, cause?: unknown): NexusError {
+  return new NexusError('corrupt', `${file} is damaged: what was delivered to inboxes cannot be read.`, {
+    hint:
+      'Restore it from a backup, or move it aside: then what was delivered and not yet acknowledged may come a ' +
+      'second time, and what was not yet told is not told.',
+    cause,
+  });
+}
