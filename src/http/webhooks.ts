@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { NexusError } from '../errors.ts';
+import { failedWith, NexusError } from '../errors.ts';
 import { maxWebhookBytes } from '../mailbox.ts';
 import { checkPayload } from '../payload.ts';
 import { slots } from '../slots.ts';
@@ -46,6 +46,11 @@ export function webhookRoutes(routes: Routes): void {
       const to = await addressed(request, mailboxes);
       const { agentId, name, source } = to;
       const claim = claimOf(request, to);
+      const limit = source?.maxBytes ?? maxWebhookBytes;
+      const tooLong = `The body exceeds the limit of ${limit} bytes.`;
+      const length = headerOf(request, 'content-length');
+      // Said to anybody, so that it does not tell which sources there are.
+      refuseLength(length, Math.max(limit, maxWebhookBytes), tooLong);
       const sender = await admit(request, to, routes).catch((error: unknown) => {
         throw strangers.failed(claim, error);
       });
@@ -59,9 +64,6 @@ export function webhookRoutes(routes: Routes): void {
         checkSourceName(name);
         letIn();
       }
-      const limit = source?.maxBytes ?? maxWebhookBytes;
-      const tooLong = `The body exceeds the limit of ${limit} bytes.`;
-      const length = headerOf(request, 'content-length');
       refuseLength(length, limit, tooLong);
       if (!sender.known && Number(length) > smallBytes) strangers.refuseLong(claim.peer);
       const place = room.enter(sender.known && !open ? undefined : claim);
@@ -104,7 +106,7 @@ export function webhookRoutes(routes: Routes): void {
     const decoded = await (encoding === undefined ? check() : decoding(check));
     const delivery = deliveryIdOf(source, name, headers, body, contentType);
     const kept = keptHeaders(headers, source?.hmac === undefined ? [] : [source.hmac.header]);
-    const { status, id } = await webhooks.receive({
+    const delivered = webhooks.receive({
       agent: agentId,
       source: name,
       contentType,
@@ -114,6 +116,9 @@ export function webhookRoutes(routes: Routes): void {
       ...(kept['content-encoding'] === encoding ? { decoded } : {}),
       ...(delivery === undefined ? {} : { delivery }),
       ...(mailbox === undefined ? {} : { most: { items: mailbox.maxItems, bytes: mailbox.maxBytes } }),
+    });
+    const { status, id } = await delivered.catch((error: unknown) => {
+      throw forSender(error);
     });
     request.facts = { ...request.facts, item: id };
     return reply.code(status === 'accepted' ? 202 : 200).send({ status, id });
@@ -141,6 +146,15 @@ export function webhookRoutes(routes: Routes): void {
 
 function claimOf({ socket }: FastifyRequest, { agentId, name = '' }: Addressed): Claim {
   return { name: `${agentId} ${name}`, peer: peerOf(socket.remoteAddress) };
+}
+
+/** What is wrong with the store, its paths among it, is for the operator, who finds it in the log. */
+function forSender(error: unknown): unknown {
+  if (!failedWith(error, 'unavailable', 'busy', 'corrupt')) return error;
+  return new NexusError('unavailable', 'This endpoint cannot keep the webhook now: send it again later.', {
+    cause: error,
+    ...(error.retryAfter === undefined ? {} : { retryAfter: error.retryAfter }),
+  });
 }
 
 interface Taken extends Omit<Addressed, 'name'> {

@@ -107,16 +107,21 @@ test('over the rate of its source a sender is 429 and told when to come back', a
   expect((await app.inject({ ...fromGitHub('{}'), url })).statusCode).toBe(429);
 });
 
-test('a store that cannot take it now is 503 with Retry-After', async () => {
-  const { app } = await openEndpoint({
+test('a store that cannot take it now is 503 with Retry-After, and why is in the log alone', async () => {
+  const { app, log } = await openEndpoint({
     mailboxes: open,
     overWebhooks: (webhooks) => ({
       ...webhooks,
-      receive: () => Promise.reject(new NexusError('unavailable', 'The disk is full.', { retryAfter: 30 })),
+      receive: () =>
+        Promise.reject(
+          new NexusError('unavailable', 'Cannot use /srv/nexus/store: the disk is full.', { retryAfter: 30 }),
+        ),
     }),
   });
   const answer = await app.inject(post('open'));
   expect([answer.statusCode, answer.headers['retry-after']]).toEqual([503, '30']);
+  expect(answer.body).not.toContain('/srv');
+  expect(log.join('')).toContain('Cannot use /srv/nexus/store: the disk is full.');
 });
 
 test('a mailbox that has as many items as it may is 503 with Retry-After', async () => {
