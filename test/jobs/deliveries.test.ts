@@ -204,7 +204,7 @@ describe('an inbox that is filled by another data directory too', () => {
     await rename(path.join(host.root, 'mine'), path.join(host.root, 'moved'));
     await host.receive();
     expect(await pull('moved')).toMatchObject({ ok: true, delivered: 1 });
-    expect(warnings).toEqual([containing(`${path.join(host.root, 'moved')}`)]);
+    expect(warnings).toEqual([containing(path.join(host.root, 'moved'))]);
     expect(await host.files()).toHaveLength(2);
   });
 
