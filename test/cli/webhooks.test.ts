@@ -192,8 +192,15 @@ test('items that are not there, or not in the state for it, are named', async ()
 test('a mailbox belongs to the host that pulled first, until another claims it', async () => {
   const { machine, base, send } = await serving();
   await send('{}');
+  const other = path.join(machine.home, 'other');
+  await mkdir(path.join(other, 'openclaw', 'workspace'), { recursive: true });
   const elsewhere = {
-    env: { NEXUS_ENDPOINT: base, NEXUS_HOST_NAME: 'other', NEXUS_DATA_DIR: path.join(machine.home, 'other') },
+    env: {
+      NEXUS_ENDPOINT: base,
+      NEXUS_HOST_NAME: 'other',
+      NEXUS_DATA_DIR: path.join(other, 'data'),
+      OPENCLAW_STATE_DIR: path.join(other, 'openclaw'),
+    },
   };
   await machine.nexus(['pull-webhooks']);
   await send('{}');
@@ -204,7 +211,9 @@ test('a mailbox belongs to the host that pulled first, until another claims it',
   expect(claimed).toMatchObject({ status: 0, stdout: '' });
   expect(claimed.stderr).toContain('The mailbox of main belongs to the host other; box had it.');
   expect((await machine.nexus(['pull-webhooks'], elsewhere)).status).toBe(0);
-  expect(await filesOf(machine)).toHaveLength(2);
+  expect(await filesOf(machine)).toHaveLength(1);
+  const there = await readdir(path.join(other, 'openclaw', 'workspace', 'inbox', 'webhooks'));
+  expect(there.filter((name) => name.endsWith('.json'))).toHaveLength(1);
   const back = await machine.json(['webhooks', 'claim', '--agent', 'main', '--host', 'box']);
   expect(back.answer).toMatchObject({ ok: true, agent: 'main', host: 'box', before: 'other' });
 }, 40_000);
