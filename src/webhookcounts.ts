@@ -34,7 +34,10 @@ export interface Counts {
 
 type Most = NonNullable<Delivery['most']>;
 
-/** What is full is counted again so soon, and what is nearly full or fills quickly. */
+/** Before one is refused: so soon, or after so many times as long as the last count took. */
+const refusedAgainMs = 250;
+const refusedAgainTimes = 20;
+/** What is nearly full or fills quickly is counted again so soon. */
 const countAgainMs = 10_000;
 /** What is far from full. */
 const farAgainMs = 60_000;
@@ -47,6 +50,8 @@ interface Known {
   count?: Count;
   /** When the last try to count ended, by `performance.now()`. */
   at: number;
+  /** How long that took, ms. */
+  took: number;
   /** The count that is under way: one at a time. */
   counting?: Promise<void>;
   /** What a count that is under way may not see: what was being received when it began, or came since. */
@@ -60,7 +65,8 @@ interface Known {
 /**
  * Counting reads all that is pending, so it is done aside while there is room, and awaited only before the first
  * webhook and before one is refused. What other processes put in or take out is known from the last count on: at most
- * a minute old where something arrives, 10 s where the mailbox is nearly full or fills quickly. A count may be too high
+ * a minute old where something arrives, 10 s where the mailbox is nearly full or fills quickly, and a moment before
+ * one is refused. A count may be too high
  * by what comes or leaves while it is made, never too low by what this process has received.
  */
 export function openCounts(store: Store): Counts {
@@ -69,14 +75,17 @@ export function openCounts(store: Store): Counts {
   function knownOf(agent: string): Known {
     const before = known.get(agent);
     if (before !== undefined) return before;
-    const fresh = { at: 0, unseen: nothing(), coming: nothing(), fresh: nothing() };
+    const fresh = { at: 0, took: 0, unseen: nothing(), coming: nothing(), fresh: nothing() };
     known.set(agent, fresh);
     return fresh;
   }
 
   function counting(agent: string, of: Known): Promise<void> {
-    of.counting ??= countAgain(agent, of).finally(() => {
+    if (of.counting !== undefined) return of.counting;
+    const began = performance.now();
+    of.counting = countAgain(agent, of).finally(() => {
       of.at = performance.now();
+      of.took = of.at - began;
       delete of.counting;
     });
     return of.counting;
@@ -102,7 +111,8 @@ export function openCounts(store: Store): Counts {
       const one = { items: 1, bytes };
       const age = (): number => performance.now() - of.at;
       if (of.count === undefined) await counting(agent, of);
-      if (of.count !== undefined && fullness(of.count, one, most) > 1 && age() >= countAgainMs)
+      const again = Math.min(countAgainMs, Math.max(refusedAgainMs, refusedAgainTimes * of.took));
+      if (of.count !== undefined && fullness(of.count, one, most) > 1 && age() >= again)
         await counting(agent, of);
       const { count } = of;
       if (count === undefined || fullness(count, one, most) > 1)

@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { failedWith, NexusError } from '../errors.ts';
+import { NexusError } from '../errors.ts';
 import { maxWebhookBytes } from '../mailbox.ts';
 import { checkPayload } from '../payload.ts';
 import { slots } from '../slots.ts';
@@ -150,7 +150,7 @@ function claimOf({ socket }: FastifyRequest, { agentId, name = '' }: Addressed):
 
 /** What is wrong with the store, its paths among it, is for the operator, who finds it in the log. */
 function forSender(error: unknown): unknown {
-  if (!failedWith(error, 'unavailable', 'busy', 'corrupt')) return error;
+  if (!(error instanceof NexusError) || error.code === 'too_large') return error;
   return new NexusError('unavailable', 'This endpoint cannot keep the webhook now: send it again later.', {
     cause: error,
     ...(error.retryAfter === undefined ? {} : { retryAfter: error.retryAfter }),

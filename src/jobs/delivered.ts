@@ -10,19 +10,18 @@ export async function readDelivered(
   file: string,
   mostBytes: number,
 ): Promise<{ content?: string; bytes?: number }> {
-  let handle: FileHandle;
+  let handle: FileHandle | undefined;
   try {
     handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error;
-    return {};
-  }
-  try {
     const found = await handle.stat();
     if (!found.isFile()) return {};
     if (found.size > mostBytes) return { bytes: found.size };
     return { content: await handle.readFile('utf8') };
+  } catch (error) {
+    // Also one that opens and then is not given, as by a bad disk: the agent is told of it and of the others.
+    if (errnoOf(error) === undefined) throw error;
+    return {};
   } finally {
-    await handle.close();
+    await handle?.close();
   }
 }

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { constants, existsSync } from 'node:fs';
+import { constants, existsSync, statSync } from 'node:fs';
 import {
   type FileHandle,
   link,
@@ -293,14 +293,14 @@ function inboxIn(
       return content?.replace(/\p{C}+/gu, ' ').trim();
     };
     const checked = (other: string | undefined) => {
-      if (other === undefined || other === ledger || !existsSync(other)) return;
+      if (other === undefined || !isOtherLedger(other, ledger)) return;
       throw new NexusError('conflict', `${directory} is filled by the ledger ${other} of another dataDir.`, {
         hint: `Let whatever pulls on this machine have one dataDir; to go on with this one for good, remove ${path.join(hidden, noteName)}.`,
       });
     };
     const before = await noted();
     checked(before);
-    if (before === ledger) return undefined;
+    if (before !== undefined && isSameFile(before, ledger)) return undefined;
     const temp = temporaryName();
     await write(temp, `${ledger}\n`);
     try {
@@ -336,6 +336,18 @@ function inboxIn(
     temps: (before) => naming(hidden, temps(within(incoming, hidden, '.'), before)),
     close,
   };
+}
+
+/** The agent may write anything into the note: only what is called as a ledger is, and is there, counts as one. */
+function isOtherLedger(other: string, ledger: string): boolean {
+  return path.basename(other) === path.basename(ledger) && existsSync(other) && !isSameFile(other, ledger);
+}
+
+/** One data directory may be known by several paths. */
+function isSameFile(one: string, other: string): boolean {
+  if (one === other) return true;
+  const [here, there] = [one, other].map((file) => statSync(file, { throwIfNoEntry: false }));
+  return here !== undefined && here.ino === there?.ino && here.dev === there.dev;
 }
 
 /** Of two that come first at once, one has the name. */

@@ -1,4 +1,4 @@
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -196,6 +196,15 @@ describe('an inbox that is filled by another data directory too', () => {
     const reports = await Promise.all([pull('data'), pull('other')]);
     expect(reports.map(({ delivered }) => delivered).sort((one, other) => one - other)).toEqual([0, 20]);
     expect(await host.files()).toHaveLength(20);
+  });
+
+  test('that is the same by another path is none', async () => {
+    await host.receive();
+    await pull('data');
+    await symlink(path.join(host.root, 'data'), path.join(host.root, 'linked'));
+    await host.receive();
+    expect(await pull('linked')).toMatchObject({ ok: true, delivered: 1 });
+    expect(warnings).toEqual([]);
   });
 
   test('of which one was moved goes on with a word about it', async () => {
