@@ -105,7 +105,7 @@ describe.skipIf(!canRun)('a GitHub webhook on the way to an agent of a real Open
       const { pull } = await delivered('work', {}, { OPENCLAW_CONFIG_PATH: hidden });
       expect((await pull()).answer).toMatchObject({ ok: true, delivered: 1, notified: { done: 1 } });
       const message = await messageWith('work', 'begin untrusted');
-      expect(message).toContain('"full_name": "acme/rockets"');
+      expect(message).toContain(`"payload": ${JSON.stringify(payload)}`);
     },
     testMs,
   );
