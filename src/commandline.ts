@@ -1,9 +1,11 @@
 import { Command, CommanderError, Option } from 'commander';
+import { declareAlerts } from './alertline.ts';
 import type { Settings } from './configfile.ts';
 import type { Context, Surroundings } from './context.ts';
 import { NexusError } from './errors.ts';
 import { collect, commas, type Flags, listIn, numberIn, pick, since, textIn, until, whole } from './flags.ts';
 import { declareWebhooks } from './webhookline.ts';
+import { declareInstall } from './installline.ts';
 
 /** A command line that makes sense. */
 export interface Invocation {
@@ -164,14 +166,19 @@ function declare(program: Command, found: (invocation: Invocation) => void): voi
     async (context) => (await import('./commands/serve.ts')).serve(context),
   );
 
-  const status = command(
-    program,
-    'status',
-    'say whether all is well, and what is not',
-    'nexus status --json',
-  ).option('--json', 'print one JSON object');
-  actConfigured(status, pick(), async (context) => (await import('./commands/status.ts')).status(context));
+  const status = command(program, 'status', 'say whether all is well, and what is not', 'nexus status --json')
+    .option('--alert', 'also send what alerts are due; for a timer')
+    .option('--json', 'print one JSON object');
+  actConfigured(status, pick(), async (context, flags) =>
+    (await import('./commands/status.ts')).status(context, { alert: flags['alert'] === true }),
+  );
 
+  declareAlerts(program, {
+    command,
+    run: (command, run) => actConfigured(command, pick(), run),
+    runBare: act,
+  });
+  declareInstall(program, { command, act });
   declareStore(program.command('store').description('what holds the data'));
   declareSessions(program.command('sessions').description('what the archive holds'));
   declareWebhooks(program.command('webhooks').description('what services outside sent, and their URLs'), {

@@ -2,6 +2,7 @@ import { hostname } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
 import * as z from 'zod';
 import { agentIdPattern } from './agents.ts';
+import { alertsSchema, heartbeatsSchema, setAsideAfterSchema } from './alertsettings.ts';
 import {
   configPath,
   type Environment,
@@ -15,7 +16,7 @@ import { mask, propertiesOf, schemaAt } from './jsonschema.ts';
 import { keySchema } from './keys.ts';
 import { nearest } from './nearest.ts';
 import { maxChunkBytes } from './nexus.ts';
-import { secretSchema } from './secrets.ts';
+import { resolveSecret, type Secret, secretSchema } from './secrets.ts';
 import { valueAt } from './settings.ts';
 import { mailboxesSchema } from './sources.ts';
 
@@ -62,7 +63,7 @@ export const configSchema = z.strictObject({
     .describe(
       'The `nexus serve` that jobs ship to. When not said, they use the embedded store in `dataDir`.',
     ),
-  apiKey: text.optional().meta({ secret: true }).describe('The key that `endpoint` wants.'),
+  apiKey: secretSchema.optional().describe('The key that `endpoint` wants.'),
   host: text
     .max(200, { error: 'must have at most 200 characters' })
     .describe("This machine's name in the archive. When not said: the host name."),
@@ -152,6 +153,9 @@ export const configSchema = z.strictObject({
     .describe(
       'By agent id in Nexus: `sources` and how each proves itself, and what may be pending at most. Written by `nexus webhooks url`.',
     ),
+  alerts: alertsSchema,
+  heartbeats: heartbeatsSchema,
+  setAsideAfter: setAsideAfterSchema,
   store: z
     .strictObject({
       kind: z
@@ -160,9 +164,8 @@ export const configSchema = z.strictObject({
         .describe(
           'What holds the data: `local` is files and SQLite in `dataDir`, `azure` an Azure storage account.',
         ),
-      connectionString: text
+      connectionString: secretSchema
         .optional()
-        .meta({ secret: true })
         .describe('Of the storage account, with its key or a shared access signature.'),
       account: text
         .regex(/^[a-z0-9]{3,24}$/, { error: 'must be 3 to 24 small letters and digits' })
@@ -197,6 +200,7 @@ export const configSchema = z.strictObject({
     .prefault({}),
 });
 
+/** As `loadConfig` gives it: `apiKey` and `store.connectionString` are looked up, wherever they are kept. */
 export type Config = z.output<typeof configSchema>;
 
 /** The environment variables that are settings. Empty counts as not said. */
@@ -223,16 +227,23 @@ export interface ConfigRequest {
   file?: string | undefined;
   /** What the command line says, in the shape of the configuration; `undefined` is not said. */
   flags?: Settings;
+  /** Leave out the secrets that are kept elsewhere: only units have their credentials. */
+  withoutSecrets?: boolean;
 }
 
 /**
  * The configuration: defaults ← file ← environment ← flags. Throws `config` that names every wrong field at once.
  * Creates nothing.
  */
-export async function loadConfig({ env, file, flags = {} }: ConfigRequest): Promise<Config> {
+export async function loadConfig({
+  env,
+  file,
+  flags = {},
+  withoutSecrets = false,
+}: ConfigRequest): Promise<Config> {
   const path = configPath(env, file);
   const settings = await readSettings(path);
-  return parse(
+  const settled = parse(
     [
       { values: flags, origin: () => 'on the command line' },
       { values: fromEnvironment(env), origin: variableOf },
@@ -240,6 +251,18 @@ export async function loadConfig({ env, file, flags = {} }: ConfigRequest): Prom
     ],
     env,
   );
+  const { apiKey, store, ...others } = settled;
+  const { connectionString, ...rest } = store;
+  const lookUp = async (secret: Secret | undefined) =>
+    secret === undefined || (withoutSecrets && typeof secret !== 'string')
+      ? undefined
+      : await resolveSecret(secret, env);
+  const [key, connection] = await Promise.all([lookUp(apiKey), lookUp(connectionString)]);
+  return {
+    ...others,
+    ...(key === undefined ? {} : { apiKey: key }),
+    store: { ...rest, ...(connection === undefined ? {} : { connectionString: connection }) },
+  };
 }
 
 /** Refuses settings that a configuration file must not hold, as `loadConfig` would. */

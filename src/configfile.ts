@@ -144,11 +144,26 @@ function unwritable(path: string, error: unknown): NexusError {
 const secretNames = new Set(['apiKey', 'connectionString', 'hooksToken', 'secret', 'verifyToken']);
 
 /** Whether a secret itself is in there; where one is kept is none. */
-function holdsSecret(settings: unknown): boolean {
-  if (Array.isArray(settings)) return settings.some(holdsSecret);
+function holdsSecret(settings: Settings): boolean {
+  return holdsNamed(settings) || secretsOfAlerts(settings).some(isPlain);
+}
+
+/** Whoever has the URL of a channel or of a monitor can write there. */
+function secretsOfAlerts({ alerts, heartbeats }: Settings): unknown[] {
+  const channels = isSettings(alerts) ? alerts['channels'] : undefined;
+  return [
+    ...(Array.isArray(channels) ? channels : []).flatMap((channel: unknown) =>
+      isSettings(channel) ? [channel['url'] ?? [], channel['token'] ?? []] : [],
+    ),
+    ...(isSettings(heartbeats) ? Object.values(heartbeats) : []),
+  ];
+}
+
+function holdsNamed(settings: unknown): boolean {
+  if (Array.isArray(settings)) return settings.some(holdsNamed);
   if (!isSettings(settings)) return false;
   return Object.entries(settings).some(
-    ([name, value]) => holdsSecret(value) || (secretNames.has(name) && isPlain(value)),
+    ([name, value]) => holdsNamed(value) || (secretNames.has(name) && isPlain(value)),
   );
 }
 

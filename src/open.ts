@@ -5,6 +5,7 @@ import { openingError } from './diskerrors.ts';
 import { failedWith } from './errors.ts';
 import type { Mailbox } from './mailbox.ts';
 import type { Nexus } from './nexus.ts';
+import { known } from './secrets.ts';
 import type { Store } from './stores/store.ts';
 
 /** Where the embedded store lies. */
@@ -15,7 +16,8 @@ export function storeDirectory(config: Config): string {
 /** The store of the configuration, for people. */
 export function storePlace({ store, ...config }: Config): string {
   if (store.kind === 'local') return path.join(config.dataDir, 'store');
-  const account = store.account ?? /(?:^|;)AccountName=([^;]+)/.exec(store.connectionString ?? '')?.[1];
+  const account =
+    store.account ?? /(?:^|;)AccountName=([^;]+)/.exec(known(store.connectionString) ?? '')?.[1];
   return `Azure storage account ${account ?? 'of store.connectionString'}${store.prefix === '' ? '' : `, prefix ${store.prefix}`}`;
 }
 
@@ -39,7 +41,11 @@ export async function isFresh(config: Config): Promise<boolean> {
 
 async function isFreshAccount(config: Config): Promise<boolean> {
   const { openAzureStore } = await import('./stores/azure.ts');
-  const store = await openAzureStore({ ...config.store, onlyLook: true });
+  const store = await openAzureStore({
+    ...config.store,
+    connectionString: known(config.store.connectionString),
+    onlyLook: true,
+  });
   try {
     await store.id();
     return false;
@@ -58,7 +64,9 @@ export async function openStore(
 ): Promise<Store> {
   if (kind === 'local')
     return await (await import('./stores/local.ts')).openLocalStore(storeDirectory(config));
-  return await (await import('./stores/azure.ts')).openAzureStore(config.store);
+  const connectionString = known(config.store.connectionString);
+  const { openAzureStore } = await import('./stores/azure.ts');
+  return await openAzureStore({ ...config.store, connectionString });
 }
 
 /** Nexus as the configuration says: the endpoint when there is one, else its store in this process. */
@@ -66,7 +74,7 @@ export async function openNexus(config: Config, signal: AbortSignal, version: st
   if (config.endpoint !== undefined) {
     const { openClient } = await import('./http/client.ts');
     const { endpoint, apiKey, retry: retries } = config;
-    return openClient({ endpoint, key: apiKey, retries, signal, version });
+    return openClient({ endpoint, key: known(apiKey), retries, signal, version });
   }
   const [store, { openSessions }] = await Promise.all([openStore(config), import('./sessions.ts')]);
   return openSessions(store);
@@ -77,7 +85,7 @@ export async function openMailbox(config: Config, signal: AbortSignal, version: 
   if (config.endpoint !== undefined) {
     const { openMailboxClient } = await import('./http/mailboxclient.ts');
     const { endpoint, apiKey, retry: retries } = config;
-    return openMailboxClient({ endpoint, key: apiKey, retries, signal, version });
+    return openMailboxClient({ endpoint, key: known(apiKey), retries, signal, version });
   }
   const [store, { openWebhooks }] = await Promise.all([openStore(config), import('./webhooks.ts')]);
   return openWebhooks(store);

@@ -45,6 +45,8 @@ export interface Report {
   failed: FailedItem[];
   /** Not shipped because of `maxTranscriptBytes`: wanted, but not well. */
   oversized: FailedItem[];
+  /** Failed so often that they are left alone; `nexus status` names them until `nexus retry`. */
+  setAside?: FailedItem[];
   warnings: string[];
   bytes: number;
   moved: number;

@@ -26,6 +26,12 @@ export type Secret = z.infer<typeof secretSchema>;
 
 const longestSecret = 64 * 1024;
 
+/** One that was looked up already. */
+export function known(secret: Secret | undefined): string | undefined {
+  if (secret === undefined || typeof secret === 'string') return secret;
+  throw new Error('A secret was not looked up.');
+}
+
 /** The secret itself, without the newline that an editor leaves at a file's end. `config` when it is not there. */
 export async function resolveSecret(secret: Secret, env: Environment): Promise<string> {
   if (typeof secret === 'string') return secret;

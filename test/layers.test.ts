@@ -50,15 +50,16 @@ function resolved(from: string, to: string): string {
 
 /** From the top down: a file imports from its own layer or from those below it. */
 const layers: [name: string, files: RegExp][] = [
-  ['main', /^(main|commandline|webhookline|flags)\.ts$/],
+  ['main', /^(main|(command|webhook|alert|install)line|flags)\.ts$/],
   ['commands', /^commands\//],
   ['jobs', /^jobs\//],
+  ['systemd and channels', /^(systemd|channels)\//],
   ['how things are opened', /^open\.ts$/],
   ['http and openclaw', /^(http|openclaw)\//],
   ['the terminal', /^(input|output)\.ts$/],
   [
     'nouns',
-    /^(sessions|webhook\w+|keys|config|secrets|sources|report|storecheck|storecopy|storecontents)\.ts$/,
+    /^(sessions|webhook\w+|alerts|alertsettings|keys|config|secrets|sources|report|storecheck|storecopy|storecontents)\.ts$/,
   ],
   ['stores', /^stores\/(?!store\.ts)/],
   [
@@ -96,7 +97,8 @@ test('no file imports from a layer above its own, types apart', () => {
 });
 
 test('no noun, store or rule knows the commands, jobs, HTTP or OpenClaw, not even their types', () => {
-  const above = /^(main|commandline|webhookline|flags|open)\.ts$|^(commands|jobs|http|openclaw)\//;
+  const above =
+    /^(main|(command|webhook|alert|install)line|flags|open)\.ts$|^(commands|jobs|systemd|channels|http|openclaw)\//;
   const found = imports.filter((one) => above.test(one.to) && !above.test(one.from));
   expect(pairs(found)).toEqual([]);
 });
@@ -130,14 +132,16 @@ test('commands are loaded when they are run, and by nobody but the command line'
     ({ from, to, lazy, type }) =>
       to.startsWith('commands/') &&
       !type &&
-      (from.startsWith('commands/') ? false : !lazy || !/^(commandline|webhookline)\.ts$/.test(from)),
+      (from.startsWith('commands/')
+        ? false
+        : !lazy || !/^(command|webhook|alert|install)line\.ts$/.test(from)),
   );
   expect(pairs(found)).toEqual([]);
 });
 
 describe('each effect has one home', () => {
   const homes: [what: string, specifier: RegExp, home: RegExp][] = [
-    ['commander', /^commander$/, /^(commandline|webhookline|flags)\.ts$/],
+    ['commander', /^commander$/, /^((command|webhook|alert|install)line|flags)\.ts$/],
     ['conf', /^conf$/, /^configfile\.ts$/],
     ['ora', /^ora$/, /^output\.ts$/],
     ['Fastify', /^(fastify|@fastify\/.*|pino)$/, /^http\/(server|listen)\.ts$/],

@@ -1,6 +1,7 @@
 import { openclawEnvironment } from '../config.ts';
 import type { Context } from '../context.ts';
 import { formatBytes, formatDuration, formatItems } from '../format.ts';
+import type { Attending } from '../jobs/attend.ts';
 import type { JobSurroundings, Progress } from '../jobs/job.ts';
 import { openNexus } from '../open.ts';
 import type { Output } from '../output.ts';
@@ -11,6 +12,12 @@ const betweenUpdatesMs = 100;
 
 /** How many failed items are named on a terminal; `--json` names all. */
 const mostNamed = 20;
+
+/** What attends the runs of a job: its monitor and its alerts. */
+export function attendingIn(context: Context, dryRun: boolean): Attending {
+  const { config, env, output, signal, now } = context;
+  return { config, env, signal, now, dryRun, warn: output.warn, info: output.info };
+}
 
 /** What a job is given of a command's context, with a line of progress drawn meanwhile. */
 export async function withProgress<T>(
@@ -90,6 +97,11 @@ export function showReport(output: Output, report: Report, archive: string): voi
     output.error(reason.startsWith(item) ? reason : `${item}: ${reason}`);
   if (unwell.length > mostNamed)
     output.error(`and ${unwell.length - mostNamed} more; --json names them all.`);
+  const { setAside = [] } = report;
+  if (setAside.length > 0)
+    output.warn(
+      `${formatItems(setAside.length, 'item')} failed too often and ${setAside.length === 1 ? 'is' : 'are'} set aside: \`nexus status\` names ${setAside.length === 1 ? 'it' : 'them'}, \`nexus retry\` tries again.`,
+    );
   output.result(summary(report, archive));
 }
 

@@ -1,8 +1,10 @@
+import { describe } from '../errors.ts';
 import type { Context } from '../context.ts';
 import { serve as listen } from '../http/listen.ts';
 import { shortLines } from '../http/log.ts';
 import { openStore, storePlace } from '../open.ts';
 import { openSessions } from '../sessions.ts';
+import { openNotifier } from '../systemd/notify.ts';
 import { openWebhooks } from '../webhooks.ts';
 import { followConfig, followSecrets } from './followed.ts';
 import { pruneHourly } from './pruning.ts';
@@ -33,13 +35,24 @@ export async function serve(context: Context): Promise<void> {
       secretOf: followSecrets(env),
       log: output.terminal ? shortLines(lines) : lines,
     });
-    output.info(`Listening on ${serving.url}, storing in ${storePlace(config)}.`);
+    const status = `Listening on ${serving.url}, storing in ${storePlace(config)}.`;
+    output.info(status);
     pruning = pruneHourly(webhooks, { signal, warn: (sentence) => output.warn(sentence) });
-    await serving.closed;
+    await openNotifier(env, output.warn).accompany({
+      status,
+      // A store that says no is outside; only one that does not answer at all may be helped by a new start.
+      alive: () => sessions.stat('main', 'readyz').then(() => status, storeTrouble),
+      signal: context.signal,
+      closed: serving.closed,
+    });
   } finally {
     over.abort();
     await pruning;
     await webhooks.close();
     await sessions.close();
   }
+}
+
+function storeTrouble(error: unknown): string {
+  return `The store is out of order: ${describe(error)}`;
 }

@@ -4,6 +4,7 @@ import { type Config, openclawEnvironment } from '../config.ts';
 import type { Context } from '../context.ts';
 import { describe, exit, exitStatus, failedWith, NexusError } from '../errors.ts';
 import { formatAge, formatBytes, formatItems } from '../format.ts';
+import { isLeftAlone } from '../jobs/failures.ts';
 import { type Ledger, ledgerFile, openLedger, type Run } from '../jobs/ledger.ts';
 import { type Standing, standingOf } from '../jobs/standing.ts';
 import { archivePlace, isFresh, openMailbox, openNexus } from '../open.ts';
@@ -51,8 +52,13 @@ const pruneSoonMs = 6 * 3_600_000;
 const jobNames = ['backfill', 'upload'];
 const pullName = 'pull-webhooks';
 
-/** Whether all is well: 0 only then, 69 when Nexus cannot be reached, else 3. Changes nothing. */
-export async function status(context: Context): Promise<number> {
+export interface StatusOptions {
+  /** Also send what alerts are due. */
+  alert?: boolean;
+}
+
+/** Whether all is well: 0 only then, 69 when Nexus cannot be reached, else 3. Changes nothing but alerts. */
+export async function status(context: Context, { alert = false }: StatusOptions = {}): Promise<number> {
   const { config, output } = context;
   const now = context.now().getTime();
   const problems: Problem[] = [];
@@ -69,6 +75,7 @@ export async function status(context: Context): Promise<number> {
         agents.push(await standingOf(state, agent, config, ledger, store, now));
       }
     const jobs = lastRuns(ledger);
+    problems.push(...problemsSetAside(ledger, config.setAsideAfter));
     problems.push(...agents.flatMap((agent) => problemsOf(agent, now)), ...problemsOfJobs(jobs, agents));
     const mail = await mailHere(context, nexus, agents, now);
     problems.push(...(mail?.problems ?? []));
@@ -89,6 +96,7 @@ export async function status(context: Context): Promise<number> {
     };
     if (output.json) output.result(standing);
     else show(context, standing, now);
+    if (alert) await (await import('./statusalerts.ts')).alertDue(context, problems);
     if (failure !== undefined) return exitStatus(failure);
     return standing.ok ? exit.done : exit.someFailed;
   } finally {
@@ -225,6 +233,16 @@ function problemsOf(standing: Standing, now: number): Problem[] {
       next: 'Run `nexus backfill` now.',
     });
   return problems;
+}
+
+/** What failed so often that no run tries it any more. */
+function problemsSetAside(ledger: Ledger | undefined, after: number): Problem[] {
+  return (ledger?.allFailures() ?? [])
+    .filter((failure) => isLeftAlone(failure, after))
+    .map(({ agent, item, count, reason }) => ({
+      problem: `${agent}: ${item} is set aside after ${count} failures: ${reason}`,
+      next: `When it is mended, run \`nexus retry\` with its name or --all.`,
+    }));
 }
 
 function problemsOfJobs(jobs: Status['jobs'], agents: Standing[]): Problem[] {

@@ -10,6 +10,8 @@ import type { Mailbox, MailboxStanding } from '../mailbox.ts';
 export interface Problem {
   problem: string;
   next: string;
+  /** Of what no job can say of itself: what `--alert` raises it as, like `silent/upload`. */
+  subject?: string;
 }
 
 /** How the mail of one agent of this host stands. */

@@ -1,8 +1,9 @@
 import type { Context } from '../context.ts';
+import { attend } from '../jobs/attend.ts';
 import { runJob } from '../jobs/job.ts';
 import { archivePlace } from '../open.ts';
 import { reportStatus } from '../report.ts';
-import { showReport, withProgress } from './jobreport.ts';
+import { attendingIn, showReport, withProgress } from './jobreport.ts';
 
 export interface UploadOptions {
   agent: string[];
@@ -20,10 +21,12 @@ export async function upload(context: Context, options: UploadOptions): Promise<
     all: false,
     verify: false,
   };
+  const repeats = options.watch === true;
+  const attended = attend({ ...attendingIn(context, request.dryRun), repeats }, 'upload');
   const { report, unavailable } = await withProgress(context, 'upload', async (around) => {
-    if (!options.watch) return await runJob(request, around);
+    if (!options.watch) return await attended(() => runJob(request, around));
     const { watch } = await import('../jobs/watch.ts');
-    return await watch(request, around, (done) => showPass(context, done));
+    return await watch(request, around, (done) => showPass(context, done), attended);
   });
   showReport(context.output, report, archivePlace(context.config));
   return reportStatus(report, unavailable);

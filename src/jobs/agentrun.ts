@@ -2,6 +2,7 @@ import { describe, failedWith, NexusError } from '../errors.ts';
 import { listedByBackfillOnly } from '../openclaw/archive.ts';
 import type { Listing, Place } from '../openclaw/source.ts';
 import { type FailedItem, skip } from '../report.ts';
+import { countsAgainstItem } from './failures.ts';
 import type { KnownKey, Shipped } from './ledger.ts';
 import { moveStored } from './moving.ts';
 import type { Outages } from './outages.ts';
@@ -157,6 +158,7 @@ async function dealWith(run: AgentRun, trust: Trust, place: Place, hints: Hints)
       } else audit.already++;
     }
     outages.note(undefined);
+    if (run.failures.has(place.place)) run.ledger.forgetFailure(run.store, run.agent, place.place);
   } catch (error) {
     if (run.signal.aborted) return;
     outages.note(error);
@@ -167,7 +169,10 @@ async function dealWith(run: AgentRun, trust: Trust, place: Place, hints: Hints)
       if (!(error instanceof NexusError))
         run.warn(`internal error: ${error instanceof Error ? error.stack : String(error)}`);
       audit.failed++;
-      run.fail({ item: place.place, reason: describe(error) });
+      const failed = { item: place.place, reason: describe(error) };
+      if (countsAgainstItem(error))
+        run.ledger.noteFailure(run.store, run.agent, { ...failed, signature: place.signature }, run.now);
+      run.fail(failed);
     }
   } finally {
     audit.bytes += bytes;
@@ -267,8 +272,16 @@ function longestByName(rows: Iterable<Shipped>): Map<string, Shipped> {
 /** Rows of places that are gone would pile up; what they said is found again by content. */
 function forgetVanished(run: AgentRun, shipped: Map<string, Shipped>): void {
   if (run.listing.unreadable.length > 0) return;
-  const here = new Set(run.listing.places.map((place) => place.place));
-  for (const place of shipped.keys())
-    if (!here.has(place) && (run.options.everything || !listedByBackfillOnly(place)))
-      run.ledger.forget(run.store, run.agent, place);
+  const { places, skipped } = run.listing;
+  const here = new Set([...places.map((place) => place.place), ...skipped.map(({ item }) => item)]);
+  for (const place of shipped.keys()) if (isGone(place)) run.ledger.forget(run.store, run.agent, place);
+  const signatures = new Map(places.map(({ place, signature }) => [place, signature]));
+  // One that is another by now, and not refused any more, has not failed yet.
+  for (const { item, signature } of run.ledger.failures(run.store, run.agent).values())
+    if (isGone(item) || (signatures.get(item) ?? signature) !== signature)
+      run.ledger.forgetFailure(run.store, run.agent, item);
+
+  function isGone(place: string): boolean {
+    return !here.has(place) && (run.options.everything || !listedByBackfillOnly(place));
+  }
 }

@@ -7,14 +7,15 @@ import { isFresh } from '../open.ts';
 import { listAgent } from '../openclaw/agent.ts';
 import { locate, type State } from '../openclaw/locate.ts';
 import type { Listing, Place } from '../openclaw/source.ts';
-import { type Audit, closeReport, emptyAudit, type FailedItem, type Report } from '../report.ts';
+import { type Audit, closeReport, emptyAudit, type FailedItem, type Report, skip } from '../report.ts';
 import { underLock } from './agentlock.ts';
 import { previewAgent, runAgent } from './agentrun.ts';
 import { aliasOf, chooseAgents } from './choosing.ts';
+import { type Failure, isSetAside, setAsideReason } from './failures.ts';
 import { rememberRun } from './lastruns.ts';
 import { ledgerFile, openLedger } from './ledger.ts';
 import { watchOutages } from './outages.ts';
-import type { RunOptions } from './sortout.ts';
+import { leftAlone, type RunOptions } from './sortout.ts';
 
 /** What one `backfill` or `upload` is asked to do. */
 export interface JobRequest {
@@ -126,10 +127,12 @@ export async function runJob(
           audit,
           settledPlace: tell.place,
           oversized: (item: FailedItem) => report.oversized.push(item),
+          failures: ledger.failures(store, as),
+          setAside: (item: FailedItem) => setAside(report, item),
         };
       };
       if (outages === undefined || request.dryRun) {
-        noteProblems(report, audit, first.listing);
+        noteProblems(report, audit, first.listing, () => undefined);
         previewAgent(preview(first.listing));
         continue;
       }
@@ -145,7 +148,15 @@ export async function runJob(
           storedBytes: tell.bytes,
           look: looking.place,
           listEverything: () => first.list('everything'),
-          listed: (listing) => noteProblems(report, audit, listing),
+          listed: (listing) => {
+            const failures = ledger.failures(store, as);
+            noteProblems(report, audit, listing, (item, reason) => {
+              const before = failures.get(item);
+              if (isSetAside(before, reason, config.setAsideAfter)) return before;
+              ledger.noteFailure(store, as, { item, reason, signature: reason }, now().getTime());
+              return undefined;
+            });
+          },
           closedDirectories: new Set(),
           grown: new Set(),
           fail: (item) => report.failed.push(item),
@@ -253,16 +264,39 @@ function runOptions(request: JobRequest, config: Config): RunOptions {
     maxTranscriptBytes: config.maxTranscriptBytes,
     concurrency: request.concurrency ?? config.concurrency,
     chunkBytes: config.chunkBytes,
+    setAsideAfter: config.setAsideAfter,
   };
 }
 
-/** What cannot be read, and what is refused though it looks like a transcript, has failed. */
-function noteProblems(report: Report, audit: Audit, { unreadable, skipped }: Listing): void {
+/**
+ * What cannot be read, and what is refused though it looks like a transcript, has failed. `count` counts what is
+ * refused, and says when it was so often that it is left alone; what cannot be read never is.
+ */
+function noteProblems(
+  report: Report,
+  audit: Audit,
+  { unreadable, skipped }: Listing,
+  count: (item: string, reason: string) => Failure | undefined,
+): void {
   for (const { path, reason, command } of unreadable)
     report.failed.push({ item: path, reason: `${reason} Look with \`${command}\`.` });
-  for (const { item, reason } of skipped) report.failed.push({ item, reason: `Not shipped: ${reason}.` });
+  audit.failed += unreadable.length;
+  for (const { item, reason } of skipped) {
+    const sentence = `Not shipped: ${reason}.`;
+    const failure = count(item, sentence);
+    if (failure === undefined) {
+      audit.failed++;
+      report.failed.push({ item, reason: sentence });
+    } else {
+      skip(audit, leftAlone);
+      setAside(report, { item, reason: setAsideReason(failure) });
+    }
+  }
   audit.found += skipped.length + unreadable.length;
-  audit.failed += unreadable.length + skipped.length;
+}
+
+function setAside(report: Report, item: FailedItem): void {
+  report.setAside = [...(report.setAside ?? []), item];
 }
 
 function progressOver(candidates: Candidate[], tell: (state: Progress) => void) {

@@ -4,6 +4,7 @@ import { DatabaseSync } from 'node:sqlite';
 import type { Config } from '../config.ts';
 import { checkOwner, diskError, openingError } from '../diskerrors.ts';
 import { createPrivateFile } from '../processlock.ts';
+import { type Failures, failuresIn, failuresSchema } from './failures.ts';
 
 /** What this host believes it has shipped of one place. True only together with a mark that the store shows. */
 export interface Shipped {
@@ -51,7 +52,7 @@ export interface Run {
  * costs one reading of everything; nothing is lost with it. Not synced on every write for that reason, except
  * that rows never come before the store's own answer.
  */
-export interface Ledger {
+export interface Ledger extends Failures {
   /** What was shipped for an agent (its id in Nexus) to one store, by place. */
   shipped: (store: string, agent: string) => Map<string, Shipped>;
   record: (store: string, agent: string, shipped: Shipped) => void;
@@ -98,6 +99,7 @@ const schema = `
     ok INTEGER NOT NULL, report TEXT NOT NULL
   ) STRICT;
   CREATE INDEX IF NOT EXISTS runs_by_job ON runs (job, id);
+  ${failuresSchema}
 `;
 
 /**
@@ -160,6 +162,12 @@ function ledgerOver(db: DatabaseSync, file: string): Ledger {
     rememberKey: told(plain.rememberKey),
     addRun: told(plain.addRun),
     runs: told(plain.runs),
+    failures: told(plain.failures),
+    noteFailure: told(plain.noteFailure),
+    forgetFailure: told(plain.forgetFailure),
+    allFailures: told(plain.allFailures),
+    noteInvocation: told(plain.noteInvocation),
+    isCounted: told(plain.isCounted),
     close: () => plain.close(),
   };
 }
@@ -188,6 +196,7 @@ function statementsOf(db: DatabaseSync): Ledger {
   );
 
   return {
+    ...failuresIn(db),
     shipped(store, agent) {
       const found = new Map<string, Shipped>();
       for (const row of shippedOf.iterate(store, agent)) {

@@ -1,5 +1,6 @@
 import { copyKinds, isQuiet, type Listing, type Place } from '../openclaw/source.ts';
 import { type Audit, type FailedItem, skip } from '../report.ts';
+import { type Failure, isSetAside, setAsideReason } from './failures.ts';
 import type { Ledger, Shipped } from './ledger.ts';
 
 /** How one run treats what it finds. Times in ms. */
@@ -21,6 +22,8 @@ export interface RunOptions {
   maxTranscriptBytes: number;
   concurrency: number;
   chunkBytes: number;
+  /** How often, over at least a day, a place fails before it is left alone. */
+  setAsideAfter: number;
 }
 
 /** What it takes to say what a run would do for one agent. */
@@ -38,12 +41,17 @@ export interface Preview {
   settledPlace(place: Place): void;
   /** A place is larger than the operator allows. */
   oversized(item: FailedItem): void;
+  /** What failed before, by place. */
+  failures: ReadonlyMap<string, Failure>;
+  /** A place has failed too often and is left alone. */
+  setAside(item: FailedItem): void;
 }
 
 /** An active transcript that is never quiet is shipped all the same once this many quiet times have passed. */
 const quietTimesAtMost = 6;
 
 export const tooLarge = 'larger than maxTranscriptBytes';
+export const leftAlone = 'set aside after many failures';
 export const nothingFinished = 'active, nothing but a header is finished yet';
 
 /**
@@ -65,10 +73,14 @@ export function sortOut(
       verdict === 'ship' ||
       (verdict === 'shipped' && row !== undefined && (ask(row) || dueToMove(run, place)))
     ) {
-      work.push(place);
-      continue;
-    }
-    if (verdict === 'shipped') audit.already++;
+      const failure = run.failures.get(place.place);
+      if (!isSetAside(failure, place.signature, run.options.setAsideAfter)) {
+        work.push(place);
+        continue;
+      }
+      skip(audit, leftAlone);
+      run.setAside({ item: place.place, reason: setAsideReason(failure) });
+    } else if (verdict === 'shipped') audit.already++;
     else skip(audit, verdict);
     if (verdict === tooLarge)
       run.oversized({ item: place.place, reason: `${place.size} bytes, ${tooLarge}` });

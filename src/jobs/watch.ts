@@ -21,6 +21,7 @@ export async function watch(
   request: JobRequest,
   around: JobSurroundings,
   passed: (report: Report) => void,
+  attended: (pass: () => ReturnType<typeof runJob>) => ReturnType<typeof runJob> = (pass) => pass(),
 ): Promise<{ report: Report; unavailable: boolean }> {
   const state = await locate(around.env);
   const directories = state.agents.flatMap((agent) => [
@@ -45,7 +46,7 @@ export async function watch(
     while (!around.signal.aborted) {
       changes.seen();
       try {
-        const pass = await runJob(request, once);
+        const pass = await attended(() => runJob(request, once));
         passed(pass.report);
         sum = sum === undefined ? pass.report : added(sum, pass.report);
         unavailable = pass.unavailable;

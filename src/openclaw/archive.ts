@@ -112,8 +112,9 @@ async function makeArchive(archive: string, directory: string): Promise<void> {
   const made = await mkdir(archive, { recursive: true, mode: 0o700 });
   if (made === undefined || process.geteuid?.() !== 0) return;
   // Root works for the owner of the directory, who must be able to read what is in it.
-  const { uid, gid } = await lstat(directory);
-  await chown(archive, uid, gid);
+  const [{ uid, gid }, own] = await Promise.all([lstat(directory), lstat(archive)]);
+  // Asked for only where it changes something: a service may not be allowed to ask at all.
+  if (uid !== own.uid || gid !== own.gid) await chown(archive, uid, gid);
 }
 
 const refusals = new Set([
@@ -133,7 +134,10 @@ function translated(error: unknown, place: string): unknown {
   if (code === 'ENOENT') return new NexusError('changed', `${place} is gone.`, { cause: error });
   if (code === undefined || !refusals.has(code)) return error;
   return new NexusError('forbidden', `This user may not move files of ${place} (${code}).`, {
-    hint: 'Let the job write that directory, or run `nexus config set afterUpload keep`.',
+    hint:
+      code === 'EROFS'
+        ? 'Where it is a new agent: run `nexus install` again, which opens its directory to the jobs.'
+        : 'Let the job write that directory, or run `nexus config set afterUpload keep`.',
     cause: error,
   });
 }

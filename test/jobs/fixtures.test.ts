@@ -132,6 +132,7 @@ describe.each([
           archiveAfterMs: 0,
           maxTranscriptBytes: 0,
           concurrency: 2,
+          setAsideAfter: 10,
           chunkBytes: 65536,
         },
         signal: new AbortController().signal,
@@ -146,6 +147,8 @@ describe.each([
         storedBytes: () => expect.fail('bytes were stored'),
         settledPlace: () => undefined,
         oversized: () => undefined,
+        failures: new Map(),
+        setAside: () => undefined,
       });
       expect(audit).toMatchObject({ stored: 0, failed: 0, skipped: {}, already: listing.places.length });
       expect(audit.found).toBeGreaterThan(0);

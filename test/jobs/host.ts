@@ -41,6 +41,7 @@ export interface Host {
 export interface HostOptions {
   config?: Partial<Config>;
   signal?: AbortSignal;
+  now?: () => Date;
   /** Between the job and the store, to fail or to watch. */
   through?: (nexus: Nexus) => Nexus;
 }
@@ -96,7 +97,7 @@ export async function makeHost(fixture?: string): Promise<Host> {
       env: { OPENCLAW_STATE_DIR: stateDir, HOME: root },
       openNexus: async () => (options.through ?? ((nexus: Nexus) => nexus))(await open()),
       signal: options.signal ?? new AbortController().signal,
-      now: () => new Date(),
+      now: options.now ?? (() => new Date()),
       warn: () => undefined,
       progress: () => undefined,
     };
@@ -127,15 +128,25 @@ export async function makeHost(fixture?: string): Promise<Host> {
       await mkdir(sessions(agent), { recursive: true });
       await writeFile(path.join(sessions(agent), 'sessions.json'), JSON.stringify(entries));
     },
-    backfill: ({ config, signal, through, ...request } = {}) =>
+    backfill: ({ config, signal, now, through, ...request } = {}) =>
       run(
         { ...plain, job: 'backfill', everything: true, ...request },
-        { ...(config && { config }), ...(signal && { signal }), ...(through && { through }) },
+        {
+          ...(config && { config }),
+          ...(signal && { signal }),
+          ...(now && { now }),
+          ...(through && { through }),
+        },
       ),
-    upload: ({ config, signal, through, ...request } = {}) =>
+    upload: ({ config, signal, now, through, ...request } = {}) =>
       run(
         { ...plain, job: 'upload', everything: false, ...request },
-        { ...(config && { config }), ...(signal && { signal }), ...(through && { through }) },
+        {
+          ...(config && { config }),
+          ...(signal && { signal }),
+          ...(now && { now }),
+          ...(through && { through }),
+        },
       ),
     async stored() {
       const nexus = await open();

@@ -1,0 +1,117 @@
+import { randomUUID } from 'node:crypto';
+import type { Latched, Notice } from '../alerts.ts';
+import { describeChannel, nameOf, openChannels } from '../channels/open.ts';
+import type { Context, Surroundings } from '../context.ts';
+import { describe, exit, exitStatus, NexusError } from '../errors.ts';
+import { formatAge } from '../format.ts';
+import { type AlertSurroundings, hasHostAlerts, withHostAlerts } from '../jobs/hostalerts.ts';
+
+/** Sends one notice through every channel and says what each answered; 3 when one did not take it. */
+export async function test(context: Context): Promise<number> {
+  const { config, env, output, now } = context;
+  if (config.alerts.channels.length === 0)
+    throw new NexusError('config', 'There is no channel that an alert could go to.', {
+      hint: 'Add one to `alerts.channels`: `nexus config set alerts.channels \'[{"kind": "email", "to": "root"}]\'`.',
+    });
+  const at = now().toISOString();
+  const notice: Notice = {
+    event: 'test',
+    host: config.host,
+    subject: 'test',
+    title: `Nexus on ${config.host}: this is a test.`,
+    next: 'Nothing is wrong, and nothing is to be done.',
+    at,
+  };
+  const signal = AbortSignal.any([context.signal, AbortSignal.timeout(55_000)]);
+  const answers = await Promise.all(
+    openChannels(config, env).map(async ({ name, send }, n) => {
+      const settings = config.alerts.channels[n];
+      const what = { channel: name, kind: settings === undefined ? '' : describeChannel(settings) };
+      try {
+        return { ...what, ok: true, answer: await send(notice, `${at}.test.${randomUUID()}`, signal) };
+      } catch (error) {
+        return { ...what, ok: false, answer: describe(error) };
+      }
+    }),
+  );
+  const ok = answers.every((one) => one.ok);
+  if (output.json) output.result({ command: 'alerts test', ok, channels: answers, schemaVersion: 1 });
+  else
+    output.table(
+      [{ title: 'channel' }, { title: 'sent' }, { title: 'answer' }],
+      answers.map((one) => [one.kind, one.ok ? 'yes' : 'no', one.answer]),
+    );
+  return ok ? exit.done : exit.someFailed;
+}
+
+/** What is latched: alerts that last, and those whose end has not reached everybody. Changes nothing. */
+export async function list(context: Context): Promise<void> {
+  const { config, output, now } = context;
+  const all = hasHostAlerts(config) ? await withHostAlerts(context, (alerts) => alerts.list()) : [];
+  const names = config.alerts.channels.map(
+    (settings) => [nameOf(settings), describeChannel(settings)] as const,
+  );
+  const known = new Map(names);
+  if (output.json) {
+    output.result({
+      command: 'alerts list',
+      ok: true,
+      alerts: all,
+      channels: Object.fromEntries(known),
+      schemaVersion: 1,
+    });
+    return;
+  }
+  if (all.length === 0) output.info('No alert was ever raised on this host.');
+  else
+    output.table(
+      [{ title: 'alert' }, { title: 'state' }, { title: 'since' }, { title: 'told' }, { title: 'what' }],
+      all.map((one) => [
+        one.subject,
+        one.recovered === undefined ? 'lasts' : 'over',
+        formatAge(Date.parse(one.raised.at), now()),
+        toldOf(one, known),
+        (one.recovered ?? one.raised).title,
+      ]),
+    );
+}
+
+function toldOf({ deliveries, recovered }: Latched, known: Map<string, string>): string {
+  const event = recovered === undefined ? 'raised' : 'recovered';
+  const told = deliveries
+    .filter((one) => one.event === event)
+    .map(({ channel, state, reason }) => {
+      const name = known.get(channel) ?? channel;
+      return state === 'sent'
+        ? name
+        : `${name}: ${state === 'sending' ? 'being sent' : (reason ?? 'not yet')}`;
+    });
+  return told.length === 0 ? 'nobody' : told.join(', ');
+}
+
+/** What `OnFailure=` starts: tells that a unit has failed. Needs no configuration that is right. */
+export async function unitFailed(
+  given: Surroundings,
+  { unit, user }: { unit: string; user: boolean },
+): Promise<number> {
+  const { loadLeniently } = await import('../jobs/keptsettings.ts');
+  const { unitFailure } = await import('../systemd/failure.ts');
+  const { alertOnUnit } = await import('../jobs/unitalerts.ts');
+  const { env, output, now } = given;
+  const { config, wrong } = await loadLeniently(env, given.configPath);
+  const failure = await unitFailure(unit, env, user);
+  if (wrong !== undefined && !failure.lines.some((line) => line.includes(wrong))) failure.lines.push(wrong);
+  const around: AlertSurroundings = { config, env, now, warn: output.warn, info: output.info };
+  await alertOnUnit(around, unit, failure);
+  if (output.json)
+    output.result({
+      command: 'alerts unit-failed',
+      ok: true,
+      unit,
+      reason: failure.reason,
+      schemaVersion: 1,
+    });
+  if (config.alerts.channels.length === 0)
+    output.warn(`${failure.reason} Nobody is told: there is no channel in \`alerts.channels\`.`);
+  return wrong === undefined ? exit.done : exitStatus(new NexusError('config', wrong));
+}

@@ -1,0 +1,300 @@
+import { existsSync } from 'node:fs';
+import { chown, mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import type { Surroundings } from '../context.ts';
+import { errnoOf } from '../diskerrors.ts';
+import { exit, NexusError } from '../errors.ts';
+import { asAccount, findAccount } from '../systemd/account.ts';
+import { runCommand } from '../systemd/command.ts';
+import { type Mode, openSystemctl, type Systemctl, type UnitState } from '../systemd/systemctl.ts';
+import { type Standing, standingOf, writeMarked } from '../systemd/unitfiles.ts';
+import type { Role } from '../systemd/units.ts';
+import { checkUnits, showUnits } from './installcheck.ts';
+import { giveKey, withEndpoint } from './installkey.ts';
+import { type Plan, planOf, thisProgram } from './installplan.ts';
+import { endpointHome, endpointSite, endpointUser, hostSite, remembered } from './installsite.ts';
+
+export interface InstallOptions {
+  /** Root's is the system's, anybody else's their own. */
+  mode: Mode | undefined;
+  /** What is installed already, else the host's. */
+  role: Role | undefined;
+  dryRun: boolean;
+  /** Also what somebody changed since it was written. */
+  force: boolean;
+}
+
+/** What `nexus install` did, as `--json` prints it. */
+interface Done {
+  unit: string;
+  path: string;
+  action: 'written' | 'updated' | 'unchanged' | 'kept';
+}
+
+/**
+ * Writes, enables and starts the units of this machine and looks whether they run. What is as it should be is left
+ * alone. 3 when a unit does not run, or is kept though it should be another.
+ */
+export async function install(given: Surroundings, options: InstallOptions): Promise<number> {
+  const { env, output } = given;
+  const mode = options.mode ?? (isRoot() ? 'system' : 'user');
+  if (mode === 'system' && !isRoot() && !options.dryRun)
+    throw new NexusError('forbidden', 'Units of the system are for root to install.', {
+      hint: 'Run `sudo nexus install --system`, or `nexus install --user` for this user alone.',
+    });
+  const plan = await makePlan(given, mode, options.role);
+  if (options.dryRun) return await preview(given, plan);
+
+  const systemctl = await openSystemctl(mode, env);
+  const did: string[] = [];
+  const say = (what: string) => {
+    did.push(what);
+    output.info(what);
+  };
+  const ready = await withUsers(given, plan, say);
+  await makeDirectories(ready, say, output.warn);
+  await giveKey(ready, given, say);
+  const units = await writeUnits(ready, options.force, say);
+  await startUnits(ready, units, systemctl, say);
+  const { states, problems } = await checkUnits(ready, systemctl);
+  for (const { unit, path: file, action } of units)
+    if (action === 'kept')
+      problems.push(
+        `${file} was changed by hand and is not what this version would write; put the changes in a drop-in (systemctl edit ${unit}) and run \`nexus install --force\`.`,
+      );
+  report(given, ready, units, states, did, problems);
+  return problems.length === 0 ? exit.done : exit.someFailed;
+}
+
+async function makePlan(asked: Surroundings, mode: Mode, said: Role | undefined): Promise<Plan> {
+  const directory = unitDirectory(mode, asked.env);
+  const role = said ?? installedRole(directory);
+  const given = remembered(asked, directory);
+  const host = role === 'endpoint' ? undefined : await hostSite(given, mode);
+  const endpoint = role === 'host' ? undefined : await endpointSite(given, mode, host === undefined);
+  const told = host === undefined ? undefined : withEndpoint(host, endpoint);
+  return planOf(mode, role, { host: told, endpoint }, thisProgram(given), directory);
+}
+
+function installedRole(directory: string): Role {
+  if (!existsSync(path.join(directory, 'nexus-serve.service'))) return 'host';
+  return existsSync(path.join(directory, 'nexus-upload.service')) ? 'both' : 'endpoint';
+}
+
+/** Where an administrator's units lie, or a user's. */
+export function unitDirectory(mode: Mode, env: Record<string, string | undefined>): string {
+  if (mode === 'system') return '/etc/systemd/system';
+  const said = env['XDG_CONFIG_HOME'];
+  const config =
+    said !== undefined && path.isAbsolute(said) ? said : path.join(env['HOME'] ?? '/', '.config');
+  return path.join(config, 'systemd', 'user');
+}
+
+export const usersFile = '/etc/sysusers.d/nexus.conf';
+const users = `u ${endpointUser} - "Nexus endpoint" ${endpointHome}\n`;
+
+/** The units as they would be written, and what would be done with them. */
+async function preview({ output }: Surroundings, plan: Plan): Promise<number> {
+  const files = await Promise.all(
+    plan.files.map(async (file) => ({ ...file, standing: await standingOf(file.path, file.text) })),
+  );
+  const actions: Record<Standing, string> = {
+    absent: 'write',
+    older: 'update',
+    outdated: 'keep, changed by hand',
+    foreign: 'keep, not written by nexus',
+    edited: 'keep, changed by hand',
+    same: 'leave as it is',
+  };
+  if (output.json) {
+    const units = files.map(({ unit, path: file, text, standing }) => ({
+      unit,
+      path: file,
+      standing,
+      text,
+    }));
+    output.result({
+      command: 'install',
+      ok: true,
+      dryRun: true,
+      mode: plan.mode,
+      role: plan.role,
+      units,
+      schemaVersion: 1,
+    });
+    return exit.done;
+  }
+  if (needsUser(plan)) output.result(`# write ${usersFile}\n${users}# systemd-sysusers ${usersFile}\n`);
+  for (const { path: file, text, standing } of files)
+    output.result(`# ${actions[standing]}: ${file}\n${text}`);
+  const scope = plan.mode === 'user' ? 'systemctl --user' : 'systemctl';
+  if (plan.host?.newEndpoint === true)
+    output.result(`# give the jobs ${plan.host.config.endpoint} and a key, in ${plan.host.configPath}`);
+  output.result(`# ${scope} daemon-reload`);
+  output.result(`# ${scope} enable --now ${enabledOf(plan).join(' ')}`);
+  return exit.done;
+}
+
+function needsUser({ mode, endpoint }: Plan): boolean {
+  return mode === 'system' && endpoint?.account.name === endpointUser;
+}
+
+/** Makes the endpoint's user where there is none, and says who it is. */
+async function withUsers({ env }: Surroundings, plan: Plan, say: (what: string) => void): Promise<Plan> {
+  const { endpoint } = plan;
+  if (endpoint === undefined || !needsUser(plan)) return plan;
+  if ((await standingOf(usersFile, users)) !== 'same') {
+    await writeMarked(usersFile, users);
+    say(`wrote ${usersFile}`);
+  }
+  if (endpoint.account.uid >= 0) return plan;
+  const { status, stderr } = await runCommand('systemd-sysusers', [usersFile], { env });
+  const account = await findAccount(endpointUser, env);
+  if (status !== 0 || account === undefined)
+    throw new NexusError('unavailable', `The user ${endpointUser} could not be made: ${stderr.trim()}`);
+  say(`made the user ${endpointUser}`);
+  const site = { ...endpoint, account };
+  const directories = plan.directories.map((one) => (one.site === endpoint ? { ...one, site } : one));
+  return { ...plan, endpoint: site, directories };
+}
+
+/** Units can only be given directories that are there. */
+async function makeDirectories(
+  plan: Plan,
+  say: (what: string) => void,
+  warn: (text: string) => void,
+): Promise<void> {
+  const { endpoint } = plan;
+  if (endpoint !== undefined && needsUser(plan) && !existsSync(endpointHome)) {
+    await mkdir(endpointHome, { mode: 0o700 });
+    await chown(endpointHome, endpoint.account.uid, endpoint.account.gid);
+    say(`made ${endpointHome}`);
+  }
+  for (const { path: directory, site, parent } of plan.directories) {
+    if (existsSync(directory)) continue;
+    try {
+      await asAccount(site.account, () => mkdir(directory, { recursive: parent, mode: 0o700 }));
+      say(`made ${directory}`);
+    } catch (error) {
+      if (errnoOf(error) === undefined) throw error;
+      if (!parent && errnoOf(error) === 'ENOENT')
+        warn(
+          `There is no ${path.dirname(directory)} yet: run \`nexus install\` again when there is, or no webhook can be put there.`,
+        );
+      else
+        throw new NexusError('forbidden', `${directory} cannot be made (${errnoOf(error)}).`, {
+          cause: error,
+        });
+    }
+  }
+}
+
+async function writeUnits(plan: Plan, force: boolean, say: (what: string) => void): Promise<Done[]> {
+  const done: Done[] = [];
+  for (const { unit, path: file, text } of plan.files) {
+    const standing = await standingOf(file, text);
+    const action = actionOf(standing, force);
+    if (action === 'written' || action === 'updated') {
+      await writeMarked(file, text);
+      say(`${action === 'written' ? 'wrote' : 'updated'} ${file}`);
+    }
+    done.push({ unit, path: file, action });
+  }
+  return done;
+}
+
+function actionOf(standing: Standing, force: boolean): Done['action'] {
+  if (standing === 'absent') return 'written';
+  if (standing === 'same') return 'unchanged';
+  // Changed by hand, and there is nothing new for it.
+  if (standing === 'edited' && !force) return 'unchanged';
+  return standing === 'older' || force ? 'updated' : 'kept';
+}
+
+/** Those that are started by themselves; the others by timers, or when one fails. */
+function enabledOf(plan: Plan): string[] {
+  return plan.files
+    .map(({ unit }) => unit)
+    .filter((unit) => unit.endsWith('.timer') || unit === 'nexus-serve.service' || unit === backfill);
+}
+
+const backfill = 'nexus-backfill.service';
+
+async function startUnits(
+  plan: Plan,
+  units: readonly Done[],
+  systemctl: Systemctl,
+  say: (what: string) => void,
+): Promise<void> {
+  const changed = new Set(
+    units.filter(({ action }) => action === 'written' || action === 'updated').map(({ unit }) => unit),
+  );
+  if (changed.size > 0) await systemctl.run('daemon-reload');
+  for (const unit of enabledOf(plan)) {
+    const before = await systemctl.state(unit);
+    if (!before.enabled) {
+      await systemctl.run('enable', '--quiet', unit);
+      say(`enabled ${unit}`);
+    }
+    const verb = verbFor(before, changed.has(unit));
+    if (verb === undefined) continue;
+    // A backfill takes its time; one that does not start is told by what is looked at afterwards.
+    const { status, stderr } = await systemctl.try(verb, ...(unit === backfill ? ['--no-block'] : []), unit);
+    say(
+      status === 0
+        ? `${verb}ed ${unit}`
+        : `could not ${verb} ${unit}: ${stderr.trim().split('\n').join(' ')}`,
+    );
+  }
+}
+
+function verbFor(state: UnitState, changed: boolean): 'start' | 'restart' | undefined {
+  const runs = state.active === 'active' || state.active === 'activating';
+  // One that runs goes on as it began; one that has ended well is done.
+  if (state.unit === backfill)
+    return runs || (state.started && state.result === 'success') ? undefined : 'start';
+  if (!runs) return 'start';
+  return changed ? 'restart' : undefined;
+}
+
+function report(
+  { output }: Surroundings,
+  plan: Plan,
+  units: readonly Done[],
+  states: readonly UnitState[],
+  did: readonly string[],
+  problems: readonly string[],
+): void {
+  const user = plan.host?.account.name ?? plan.endpoint?.account.name;
+  if (output.json) {
+    const { mode, role } = plan;
+    const ok = problems.length === 0;
+    output.result({
+      command: 'install',
+      ok,
+      mode,
+      role,
+      user,
+      units,
+      states,
+      did,
+      problems,
+      schemaVersion: 1,
+    });
+    return;
+  }
+  if (did.length === 0) output.result('All is as it should be: nothing was changed.');
+  showUnits(output, states);
+  for (const problem of problems) output.error(problem);
+  if (plan.mode === 'user' && user !== undefined && !existsSync(`/var/lib/systemd/linger/${user}`))
+    output.info(
+      `These units end when ${user} logs out; to have them run always: sudo loginctl enable-linger ${user}`,
+    );
+  const [log, edit] =
+    plan.mode === 'user' ? ['journalctl --user', 'systemctl --user edit'] : ['journalctl', 'systemctl edit'];
+  output.info(`What they do is in \`${log} -u 'nexus-*'\`; other intervals: \`${edit} nexus-upload.timer\`.`);
+}
+
+export function isRoot(): boolean {
+  return process.geteuid?.() === 0;
+}

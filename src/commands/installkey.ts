@@ -1,0 +1,51 @@
+import { checkSettings } from '../config.ts';
+import { editSettings } from '../configfile.ts';
+import type { Surroundings } from '../context.ts';
+import { hashKey, keySchema, makeKey } from '../keys.ts';
+import { asAccount } from '../systemd/account.ts';
+import type { Plan } from './installplan.ts';
+import type { HostSite, Site } from './installsite.ts';
+
+/**
+ * Where the endpoint and the jobs of one machine belong to different users, the jobs get its URL and a key of their
+ * own, not its files. A host that has an endpoint already keeps it.
+ */
+export function withEndpoint(host: HostSite, endpoint: Site | undefined): HostSite {
+  if (endpoint === undefined || host.account.uid === endpoint.account.uid) return host;
+  if (host.config.endpoint !== undefined) return host;
+  const url = `http://127.0.0.1:${endpoint.config.serve.port}`;
+  return { ...host, config: { ...host.config, endpoint: url }, newEndpoint: true };
+}
+
+/** Makes the key, and writes what `withEndpoint` decided into both configurations. */
+export async function giveKey(plan: Plan, { env }: Surroundings, say: (what: string) => void): Promise<void> {
+  const { host, endpoint } = plan;
+  if (host?.newEndpoint !== true || endpoint === undefined) return;
+  const url = host.config.endpoint;
+  const key = makeKey();
+  const name = `jobs-${host.account.name}`.replaceAll(/[^A-Za-z0-9._-]/g, '-').slice(0, 64);
+  const entry = keySchema.parse({
+    name,
+    hash: hashKey(key),
+    agents: '*',
+    scopes: ['upload', 'pull', 'read'],
+  });
+  // First where it is good, so that a crash in between leaves nothing that is refused.
+  await asAccount(endpoint.account, () =>
+    editSettings(endpoint.configPath, (settings) => {
+      const keys: unknown[] = Array.isArray(settings['keys']) ? settings['keys'] : [];
+      const others = keys.filter((one) => !isNamed(one, name));
+      const next = { ...settings, keys: [...others, entry] };
+      checkSettings(next, { ...env, ...endpoint.env });
+      return next;
+    }),
+  );
+  await asAccount(host.account, () =>
+    editSettings(host.configPath, (settings) => ({ ...settings, endpoint: url, apiKey: key })),
+  );
+  say(`gave ${host.account.name}'s jobs the endpoint ${url} and a key, in ${host.configPath}`);
+}
+
+function isNamed(key: unknown, name: string): boolean {
+  return typeof key === 'object' && key !== null && 'name' in key && key.name === name;
+}

@@ -1,0 +1,280 @@
+import { realpathSync } from 'node:fs';
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type { Config } from '../config.ts';
+import { isSettings, type Settings } from '../configfile.ts';
+import type { Surroundings } from '../context.ts';
+import { NexusError } from '../errors.ts';
+import { isLoopback } from '../http/loopback.ts';
+import type { Mode } from '../systemd/systemctl.ts';
+import {
+  commandWord,
+  pathWord,
+  renderUnit,
+  type Role,
+  unitsOf,
+  type Values,
+  word,
+} from '../systemd/units.ts';
+import { endpointHome, type HostSite, type Site } from './installsite.ts';
+
+/** What `nexus install` is about to do on this machine. */
+export interface Plan {
+  mode: Mode;
+  role: Role;
+  host: HostSite | undefined;
+  endpoint: Site | undefined;
+  /** Unit files by path, in the order in which they are written. */
+  files: { unit: string; path: string; text: string }[];
+  /** Directories that must be there for the units to write to, and whose they are. */
+  directories: { path: string; site: Site; parent: boolean }[];
+}
+
+/** The program that units run, and where its parts lie. */
+export interface Program {
+  version: string;
+  node: string;
+  script: string;
+  /** The directory of `openclaw`, where it is on the PATH. */
+  openclaw: string | undefined;
+}
+
+/** How far a unit reaches. */
+type Network = 'none' | 'local' | 'any';
+
+/** Settings of which a unit resolves secrets. */
+const secretsOf: Record<string, readonly string[]> = {
+  serve: ['store', 'serve', 'mailboxes', 'apiKey'],
+  upload: ['store', 'apiKey', 'heartbeats', 'alerts'],
+  'pull-webhooks': ['store', 'apiKey', 'notify', 'agents', 'heartbeats', 'alerts'],
+  status: ['store', 'apiKey', 'notify', 'agents', 'heartbeats', 'alerts'],
+  backfill: ['store', 'apiKey', 'heartbeats', 'alerts'],
+  'alert@': ['store', 'apiKey', 'notify', 'agents', 'heartbeats', 'alerts'],
+};
+
+export function planOf(
+  mode: Mode,
+  role: Role,
+  sites: { host: HostSite | undefined; endpoint: Site | undefined },
+  program: Program,
+  unitDirectory: string,
+): Plan {
+  const { host, endpoint } = sites;
+  const files = unitsOf(role).map((unit) => {
+    const [kind = ''] = unit.replace(/^nexus-/, '').split('.');
+    const site = kind === 'serve' ? endpoint : (host ?? endpoint);
+    if (site === undefined) throw new Error(`${unit} has nobody to run it.`);
+    const values = valuesOf(kind, mode, site, site === host ? host : undefined, program);
+    return { unit, path: path.join(unitDirectory, unit), text: renderUnit(unit, mode, values) };
+  });
+  const directories = [host, endpoint].flatMap((site) =>
+    site === undefined
+      ? []
+      : [path.dirname(site.configPath), site.config.dataDir].map((directory) => ({
+          path: directory,
+          site,
+          parent: true,
+        })),
+  );
+  // Made one by one where the workspace is there, so that only they need be open to the unit.
+  const inboxes =
+    host === undefined ? [] : inboxesOf(host).map((inbox) => ({ path: inbox, site: host, parent: false }));
+  return { mode, role, host, endpoint, files, directories: [...directories, ...inboxes] };
+}
+
+function valuesOf(
+  kind: string,
+  mode: Mode,
+  site: Site,
+  host: HostSite | undefined,
+  program: Program,
+): Values {
+  const network = networkOf(kind, site.config);
+  const writes = kind === 'serve' || host === undefined ? [] : writesOf(kind, host);
+  const own = [site.config.dataDir, ...writes].flatMap(bothNames);
+  const read = [
+    ...(host === undefined ? [] : [host.state.stateDir, ...outsideState(host)]),
+    path.dirname(site.configPath),
+    path.dirname(program.node),
+    path.dirname(path.dirname(program.script)),
+    ...(kind === 'pull-webhooks' && program.openclaw !== undefined ? packageOf(program.openclaw) : []),
+  ].flatMap(bothNames);
+  const state = site.account.home === endpointHome && mode === 'system';
+  const environment = [
+    ...Object.entries(site.env).filter(([name]) => name !== 'HOME'),
+    ...(kind === 'pull-webhooks' && program.openclaw !== undefined
+      ? [['PATH', `${path.dirname(program.openclaw)}:/usr/local/bin:/usr/bin:/bin`] as const]
+      : []),
+  ].map(([name, value]) => word(`${name}=${value ?? ''}`));
+  const command = [program.node, program.script, '--config', site.configPath];
+  return {
+    documentation: pathToFileURL(
+      path.join(path.dirname(path.dirname(program.script)), 'README.md'),
+    ).href.replaceAll('%', '%%'),
+    version: program.version,
+    nexus: command.map(commandWord).join(' '),
+    user: word(site.account.name),
+    state: state ? [path.basename(endpointHome)] : [],
+    environment: [...environment, ...(kind === 'serve' ? [] : ['NODE_COMPILE_CACHE=%C/nexus'])],
+    credentials: credentialsOf(kind, site.settings).map(
+      (name) => `${name}:${credentialFile(mode, site, name)}`,
+    ),
+    target: mode === 'system' ? 'multi-user.target' : 'default.target',
+    // What ProtectHome= and PrivateTmp= hide is shown again, read-only; the rest can be read anyway.
+    read: distinct(read.filter(isHidden)).map(pathWord),
+    write: distinct(state ? own.filter((one) => !isWithin(one, endpointHome)) : own).map(pathWord),
+    protect: distinct(protectedOf(kind, site, host, state)).map(pathWord),
+    privateNetwork: network === 'none' ? ['yes'] : [],
+    deny: network === 'local' ? ['any'] : [],
+    allow: network === 'local' ? ['localhost'] : [],
+    families: network === 'none' && mode === 'system' ? 'AF_UNIX' : 'AF_UNIX AF_INET AF_INET6',
+  };
+}
+
+/** What a job writes outside of its data directory. */
+function writesOf(kind: string, host: HostSite): string[] {
+  const { agents } = host.state;
+  switch (kind) {
+    case 'upload':
+    case 'backfill':
+      return [
+        ...(host.config.afterUpload === 'archive'
+          ? agents.flatMap(({ sessionsDir, otherSessionsDirs }) => [sessionsDir, ...otherSessionsDirs])
+          : []),
+        ...databaseDirectories(host),
+      ];
+    case 'pull-webhooks':
+      // It looks into transcripts for an agent's answer.
+      return [...inboxesOf(host), ...databaseDirectories(host)];
+    case 'status':
+      return databaseDirectories(host);
+    default:
+      return [];
+  }
+}
+
+/** SQLite makes `-shm` beside a database whose gateway was killed, and cannot read what is in its `-wal` without. */
+function databaseDirectories({ state }: HostSite): string[] {
+  return state.agents.flatMap(({ databases }) => databases.map((file) => path.dirname(file)));
+}
+
+/** What stays read-only within what may be written. */
+function protectedOf(kind: string, site: Site, host: HostSite | undefined, state: boolean): string[] {
+  const config = state ? [path.dirname(site.configPath)] : [];
+  if (kind === 'serve' || kind === 'alert@' || host === undefined) return config;
+  return [...config, ...host.state.agents.flatMap(({ databases }) => databases.flatMap(bothNames))];
+}
+
+function inboxesOf({ config, state }: HostSite): string[] {
+  return state.agents
+    .filter(({ id }) => config.agents[id]?.skip !== true)
+    .map(({ workspace }) => path.join(workspace, 'inbox'));
+}
+
+/** What OpenClaw's configuration put elsewhere. */
+function outsideState({ state }: HostSite): string[] {
+  const places = state.agents.flatMap((agent) => [
+    agent.sessionsDir,
+    agent.agentDir,
+    ...agent.databases.map((file) => path.dirname(file)),
+    agent.workspace,
+  ]);
+  if (state.configPath !== undefined) places.push(path.dirname(state.configPath));
+  return places.filter((place) => !isWithin(place, state.stateDir));
+}
+
+function networkOf(kind: string, config: Config): Network {
+  // It calls services back to check what they sent, and its callers are anywhere.
+  if (kind === 'serve') return 'any';
+  const { alerts, heartbeats }: Settings = { ...config };
+  const channels = listOf(isSettings(alerts) ? alerts['channels'] : undefined);
+  const told = channels.some((channel) => isSettings(channel) && channel['kind'] !== 'agent');
+  const beats = isSettings(heartbeats) && Object.keys(heartbeats).length > 0;
+  const store =
+    config.endpoint !== undefined ? reach(config.endpoint) : config.store.kind === 'azure' ? 'any' : 'none';
+  if (told || beats || store === 'any') return 'any';
+  if (kind === 'upload' || kind === 'backfill') return store;
+  // They may speak to OpenClaw's gateway, on this machine unless it is said to be elsewhere.
+  return config.notify.hooksUrl === undefined ? 'local' : reach(config.notify.hooksUrl);
+}
+
+function listOf(value: unknown): unknown[] {
+  return Array.isArray(value) ? value : [];
+}
+
+function reach(url: string): Network {
+  return isLoopback(new URL(url).hostname) ? 'local' : 'any';
+}
+
+/** Names of `{"credential": …}` in the settings that a unit uses. */
+function credentialsOf(kind: string, settings: Settings): string[] {
+  const names = new Set<string>();
+  const walk = (value: unknown): void => {
+    if (typeof value !== 'object' || value === null) return;
+    const entries: [string, unknown][] = Object.entries(value);
+    const [only] = entries;
+    if (entries.length === 1 && only?.[0] === 'credential' && typeof only[1] === 'string') names.add(only[1]);
+    for (const [, below] of entries) walk(below);
+  };
+  for (const name of secretsOf[kind] ?? []) walk(settings[name]);
+  return [...names].sort();
+}
+
+/** Where the file of a credential is to lie: readable by root alone, or by that user. */
+export function credentialFile(mode: Mode, site: Site, name: string): string {
+  const directory =
+    mode === 'system' ? '/etc/nexus/credentials' : path.join(path.dirname(site.configPath), 'credentials');
+  return path.join(directory, name);
+}
+
+/** This Node and this Nexus, as units call them: by names that an upgrade of either leaves. */
+export function thisProgram({ env, version }: Surroundings): Program {
+  const script = process.argv[1];
+  if (script === undefined) throw new NexusError('config', 'It cannot be told where nexus itself lies.');
+  return { version, node: process.execPath, script: realpathSync(script), openclaw: onPath('openclaw', env) };
+}
+
+function onPath(name: string, env: Record<string, string | undefined>): string | undefined {
+  return (env['PATH'] ?? '')
+    .split(':')
+    .filter((directory) => path.isAbsolute(directory))
+    .map((directory) => path.join(directory, name))
+    .find((file) => realOf(file) !== undefined);
+}
+
+/** The directory on the PATH and the one that the program itself lies in. */
+function packageOf(file: string): string[] {
+  const real = realOf(file) ?? file;
+  const modules = real.lastIndexOf(`${path.sep}node_modules${path.sep}`);
+  return [path.dirname(file), modules === -1 ? path.dirname(real) : real.slice(0, modules + 13)];
+}
+
+/** A path as it is called, and as it really is. */
+function bothNames(file: string): string[] {
+  const real = realOf(file);
+  return real === undefined || real === file ? [file] : [file, real];
+}
+
+function realOf(file: string): string | undefined {
+  try {
+    return realpathSync(file);
+  } catch (error) {
+    if (error instanceof Error && 'code' in error) return undefined;
+    throw error;
+  }
+}
+
+function isHidden(file: string): boolean {
+  return ['/home', '/root', '/run/user', '/tmp', '/var/tmp'].some((place) => isWithin(file, place));
+}
+
+function isWithin(file: string, directory: string): boolean {
+  return file === directory || file.startsWith(`${directory}/`);
+}
+
+/** Without what lies in another one of them. */
+function distinct(places: string[]): string[] {
+  return [...new Set(places)]
+    .filter((one) => !places.some((other) => other !== one && isWithin(one, other)))
+    .sort();
+}

@@ -1,0 +1,80 @@
+import { addressOf, codeOf } from '../channels/webhook.ts';
+import type { Config } from '../config.ts';
+import type { Environment } from '../configfile.ts';
+import { describe } from '../errors.ts';
+import { resolveSecret } from '../secrets.ts';
+
+/** Tells a monitor that a job begins, and how it ended. Never throws, and never takes longer than a few seconds. */
+export interface Heartbeat {
+  start: () => void;
+  /** After the start has arrived, or was given up. `sentence` is what a person reads at the monitor. */
+  end: (how: 'well' | 'failed', sentence: string) => Promise<void>;
+}
+
+const longestMs = 3_000;
+const longestBody = 1_000;
+
+/**
+ * The monitor of a job by `heartbeats`, or one that is told nothing. Compatible with healthchecks.io: POST to the URL
+ * is success, `/start` and `/fail` below it the others (healthchecks.io/docs/http_api).
+ */
+export function heartbeatOf(
+  config: Config,
+  job: keyof Config['heartbeats'],
+  env: Environment,
+  warn: (message: string) => void,
+): Heartbeat {
+  const secret = config.heartbeats[job];
+  if (secret === undefined) return { start: () => undefined, end: () => Promise.resolve() };
+  let started: Promise<void> | undefined;
+  let warned = false;
+
+  async function ping(path: string, body: string): Promise<void> {
+    try {
+      const { address, headers } = addressOf(await resolveSecret(secret ?? '', env));
+      address.pathname = `${address.pathname.replace(/\/+$/, '')}${path}`;
+      const failure = (await tried(address, headers, body)) && (await tried(address, headers, body));
+      if (failure === undefined) return;
+      tell(`The monitor of ${job} at ${address.host} ${failure}.`);
+    } catch (error) {
+      tell(`The monitor of ${job} cannot be told: ${describe(error)}`);
+    }
+  }
+
+  function tell(message: string): void {
+    if (!warned) warn(message);
+    warned = true;
+  }
+
+  return {
+    start() {
+      started = ping('/start', '');
+    },
+    async end(how, sentence) {
+      await started;
+      await ping(how === 'well' ? '' : '/fail', sentence.slice(0, longestBody));
+    },
+  };
+}
+
+/** `undefined` when it was taken. A connection that broke is tried once more, and within the same time. */
+async function tried(
+  address: URL,
+  headers: Record<string, string>,
+  body: string,
+): Promise<string | undefined> {
+  try {
+    const response = await fetch(address, {
+      method: 'POST',
+      headers: { 'user-agent': 'nexus', 'content-type': 'text/plain; charset=utf-8', ...headers },
+      body,
+      redirect: 'manual',
+      signal: AbortSignal.timeout(longestMs / 2),
+    });
+    await response.body?.cancel();
+    return response.ok ? undefined : `answered ${response.status}`;
+  } catch (error) {
+    if (error instanceof Error && error.name === 'TimeoutError') return 'did not answer in time';
+    return `cannot be reached (${codeOf(error)})`;
+  }
+}

@@ -1,0 +1,154 @@
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { type Alerts, type Notice, openAlerts, type Sent } from '../alerts.ts';
+import type { Config } from '../config.ts';
+import type { Environment } from '../configfile.ts';
+import { describe } from '../errors.ts';
+import { formatItems } from '../format.ts';
+import { atRisk } from './atrisk.ts';
+import type { Ledger } from './ledger.ts';
+import { streakOf } from './streak.ts';
+
+/**
+ * Alerts of this host's jobs and units are latched on this host, in a small embedded store of their own, and not in
+ * the store that is shipped to: that may be the very thing that is down, and they are about this host alone. What
+ * concerns all hosts, as a budget does, is latched in the shared store by the same code.
+ */
+function alertsDirectory(config: Config): string {
+  return path.join(config.dataDir, 'host', 'alerts');
+}
+
+export interface AlertSurroundings {
+  config: Config;
+  env: Environment;
+  now: () => Date;
+  warn: (message: string) => void;
+  info: (message: string) => void;
+}
+
+/** True where an alert was ever raised on this host. */
+export function hasHostAlerts(config: Config): boolean {
+  return existsSync(alertsDirectory(config));
+}
+
+export async function withHostAlerts<T>(
+  { config, now }: Pick<AlertSurroundings, 'config' | 'now'>,
+  work: (alerts: Alerts) => Promise<T>,
+): Promise<T> {
+  const { openLocalStore } = await import('../stores/local.ts');
+  const store = await openLocalStore(alertsDirectory(config));
+  try {
+    return await work(openAlerts(store, { now: () => now().getTime() }));
+  } finally {
+    await store.close();
+  }
+}
+
+/** All channels together take no longer. A lease is twice as long. */
+const sendingMs = 55_000;
+
+/** Sends what is due on the channels of the configuration; who does not take it is warned of. */
+export async function sendAlerts(alerts: Alerts, around: AlertSurroundings): Promise<Sent[]> {
+  const { openChannels } = await import('../channels/open.ts');
+  const channels = openChannels(around.config, around.env);
+  const sent = await alerts.send(channels, AbortSignal.timeout(sendingMs));
+  for (const { channel, notice, failure } of sent)
+    if (failure === undefined) around.info(`Alert sent by ${channel}: ${notice.title}`);
+    else around.warn(`Alert not sent by ${channel}, to be tried again: ${failure}`);
+  return sent;
+}
+
+/**
+ * Raises the alert of a job that has failed so often in a row, or ends it where the last run was well, and sends what
+ * is due. May be called any number of times after each run, by several processes at once.
+ */
+export async function alertOnJob(
+  around: AlertSurroundings,
+  ledger: Ledger,
+  job: string,
+  after: number = around.config.alerts.afterFailures,
+): Promise<void> {
+  const streak = streakOf(ledger, job);
+  const { config, now } = around;
+  const failing = streak.verdict === 'failed' && streak.failures >= after;
+  if (!failing && !hasHostAlerts(config)) return;
+  await withHostAlerts(around, async (alerts) => {
+    const subject = `job/${job}`;
+    const lasting = (await alerts.list()).find(
+      (one) => one.subject === subject && one.recovered === undefined,
+    );
+    if (failing && lasting === undefined)
+      await alerts.raise(
+        failedNotice(around, job, streak, await riskOf(around, ledger)),
+        await channelNames(around.config),
+      );
+    if (streak.verdict === 'well' && lasting !== undefined)
+      await alerts.recover(recoveredNotice(config.host, lasting.raised, now(), streak.setAside));
+    await sendAlerts(alerts, around);
+  });
+}
+
+export async function channelNames(config: Config): Promise<string[]> {
+  const { nameOf } = await import('../channels/open.ts');
+  return config.alerts.channels.map(nameOf);
+}
+
+function failedNotice(
+  { config, now }: AlertSurroundings,
+  job: string,
+  { failures, reason, since }: { failures: number; reason?: string; since?: string },
+  risk: string | undefined,
+): Notice {
+  const { host } = config;
+  const often = failures === 1 ? 'has failed' : `has failed ${failures} times in a row`;
+  return {
+    event: 'failed',
+    host,
+    subject: `job/${job}`,
+    title: `Nexus on ${host}: ${job} ${often}.`,
+    ...(reason === undefined ? {} : { error: reason }),
+    ...(since === undefined ? {} : { since }),
+    ...(risk === undefined ? {} : { atRisk: risk }),
+    next: `On ${host}, run \`nexus status\`, and \`nexus ${job}\` to see it fail; its log is in \`journalctl -u nexus-${job}\`.`,
+    at: now().toISOString(),
+  };
+}
+
+export function recoveredNotice(host: string, raised: Notice, at: Date, setAside = 0): Notice {
+  const { subject, error, since } = raised;
+  const what = subject.slice(subject.indexOf('/') + 1);
+  return {
+    event: 'recovered',
+    host,
+    subject,
+    title: `Nexus on ${host}: ${what} works again.`,
+    ...(error === undefined ? {} : { error }),
+    since: since ?? raised.at,
+    ...(setAside > 0
+      ? {
+          next: `${formatItems(setAside, 'item')} failed too often and ${setAside === 1 ? 'is' : 'are'} set aside: \`nexus status\` names ${setAside === 1 ? 'it' : 'them'}, \`nexus retry\` tries again.`,
+        }
+      : {}),
+    at: at.toISOString(),
+  };
+}
+
+const lookingMs = 20_000;
+
+/** An alert does not wait for a file system that hangs, and is not lost to a state directory that is gone. */
+async function riskOf({ config, env, now }: AlertSurroundings, ledger: Ledger): Promise<string> {
+  const timer = new AbortController();
+  try {
+    const { setTimeout: pause } = await import('node:timers/promises');
+    const looked = atRisk(config, env, ledger, now().getTime());
+    const found = await Promise.race([
+      looked.then((risk) => risk ?? `nothing that OpenClaw will delete within ${config.alerts.riskHours} h.`),
+      pause(lookingMs, 'not known: looking took too long.', { signal: timer.signal }),
+    ]);
+    return found;
+  } catch (error) {
+    return `not known: ${describe(error)}`;
+  } finally {
+    timer.abort();
+  }
+}

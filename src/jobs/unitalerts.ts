@@ -1,0 +1,157 @@
+import type { Notice } from '../alerts.ts';
+import { type AttendedJob, attendedJobs } from '../alertsettings.ts';
+import { describe, failedWith } from '../errors.ts';
+import { isActive, type UnitFailure } from '../systemd/failure.ts';
+import { keepFailure, keepWell } from './attend.ts';
+import {
+  alertOnJob,
+  type AlertSurroundings,
+  channelNames,
+  hasHostAlerts,
+  recoveredNotice,
+  sendAlerts,
+  withHostAlerts,
+} from './hostalerts.ts';
+import { ledgerFile, openLedger } from './ledger.ts';
+import { streakOf } from './streak.ts';
+
+/** Jobs that a timer starts again: an alert waits for so many failures in a row. */
+const byTimer: Record<string, AttendedJob> = {
+  'nexus-upload.service': 'upload',
+  'nexus-pull-webhooks.service': 'pull-webhooks',
+  'nexus-status.service': 'status',
+};
+
+/** A job that is started once: its first failure is told. */
+const onceOnly: Record<string, AttendedJob> = { 'nexus-backfill.service': 'backfill' };
+
+/**
+ * What a failed unit leads to. A run of a job that did not count itself, because it could not even begin or was
+ * killed, is counted here; then the same is decided as at the end of each run. Any other unit is told at once, and
+ * once, until it is active again: systemd has tried what there is to try.
+ */
+export async function alertOnUnit(
+  around: AlertSurroundings,
+  unit: string,
+  failure: UnitFailure,
+): Promise<void> {
+  const job = byTimer[unit] ?? onceOnly[unit];
+  const reason = [failure.reason, ...failure.lines].join('\n');
+  try {
+    if (job === undefined) await raiseOnUnit(around, unit, reason);
+    else await countRun(around, unit, job, failure.invocation, reason);
+  } catch (error) {
+    if (!failedWith(error, 'unavailable', 'corrupt', 'forbidden', 'busy', 'config')) throw error;
+    // A full disk, say: better told each time than not at all.
+    around.warn(`This alert cannot be latched and may come again: ${describe(error)}`);
+    await sendUnlatched(around, unitNotice(around, unit, `${reason}\n${describe(error)}`));
+  }
+}
+
+async function countRun(
+  around: AlertSurroundings,
+  unit: string,
+  job: AttendedJob,
+  invocation: string | undefined,
+  reason: string,
+): Promise<void> {
+  const ledger = openLedger(ledgerFile(around.config), around.warn);
+  try {
+    const at = around.now();
+    if (invocation === undefined || !ledger.isCounted(invocation)) {
+      keepFailure(ledger, job, at, at, reason);
+      if (invocation !== undefined) ledger.noteInvocation(invocation, job);
+    }
+    await alertOnJob(around, ledger, job, unit in onceOnly ? 1 : undefined);
+  } finally {
+    ledger.close();
+  }
+}
+
+async function raiseOnUnit(around: AlertSurroundings, unit: string, reason: string): Promise<void> {
+  await withHostAlerts(around, async (alerts) => {
+    await alerts.raise(unitNotice(around, unit, reason), await channelNames(around.config));
+    await sendAlerts(alerts, around);
+  });
+}
+
+function unitNotice({ config, now }: AlertSurroundings, unit: string, error: string): Notice {
+  const { host } = config;
+  const at = now().toISOString();
+  return {
+    event: 'failed',
+    host,
+    subject: `unit/${unit}`,
+    title: `Nexus on ${host}: ${unit} has failed.`,
+    error,
+    since: at,
+    next: `On ${host}, read \`journalctl -u ${unit} -n 50\`, and when it is mended run \`systemctl restart ${unit}\`.`,
+    at,
+  };
+}
+
+async function sendUnlatched(around: AlertSurroundings, notice: Notice): Promise<void> {
+  const { openChannels } = await import('../channels/open.ts');
+  const channels = openChannels(around.config, around.env);
+  const signal = AbortSignal.timeout(55_000);
+  await Promise.all(
+    channels.map(async ({ name, send }) => {
+      try {
+        await send(notice, `${notice.at}.${notice.subject}`, signal);
+      } catch (error) {
+        around.warn(`Alert not sent by ${name}: ${describe(error)}`);
+      }
+    }),
+  );
+}
+
+/** Something that `nexus status` found and no job can say of itself, as a job that is not started any more. */
+export interface Found {
+  /** Like `silent/upload`. */
+  subject: string;
+  problem: string;
+  next: string;
+}
+
+/**
+ * What `nexus status --alert` does, from a timer: sends what could not be sent, decides for each job what its last run
+ * may not have lived to decide, ends the alerts of units that are active again, and raises and ends those of what it
+ * found itself. `kinds` are the first parts of subjects that it looks for, so that one that is not found has ended.
+ */
+export async function alertOnStatus(
+  around: AlertSurroundings,
+  found: readonly Found[] = [],
+  kinds: readonly string[] = [],
+): Promise<void> {
+  const ledger = openLedger(ledgerFile(around.config), around.warn);
+  try {
+    const at = around.now();
+    // It has come this far; and that not all is well is no failure of it.
+    if (streakOf(ledger, 'status').verdict === 'failed') keepWell(ledger, 'status', at);
+    const invocation = around.env['INVOCATION_ID'];
+    if (invocation !== undefined && invocation !== '') ledger.noteInvocation(invocation, 'status');
+    for (const job of attendedJobs) await alertOnJob(around, ledger, job);
+  } finally {
+    ledger.close();
+  }
+  if (found.length === 0 && !hasHostAlerts(around.config)) return;
+  await withHostAlerts(around, async (alerts) => {
+    const { host } = around.config;
+    const at = around.now().toISOString();
+    for (const { raised, recovered, subject } of await alerts.list()) {
+      if (recovered !== undefined) continue;
+      const [kind = '', ...rest] = subject.split('/');
+      const over =
+        kind === 'unit'
+          ? await isActive(rest.join('/'), around.env)
+          : kinds.includes(kind) && !found.some((one) => one.subject === subject);
+      if (over) await alerts.recover(recoveredNotice(host, raised, around.now()));
+    }
+    for (const { subject, problem, next } of found)
+      await alerts.raise(
+        { event: 'failed', host, subject, title: `Nexus on ${host}: ${problem}`, next, since: at, at },
+        await channelNames(around.config),
+      );
+    await sendAlerts(alerts, around);
+  });
+}

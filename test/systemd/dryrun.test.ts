@@ -1,0 +1,91 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { expect, test } from 'vitest';
+import { newDryMachine } from './installed.ts';
+
+test('a host of the system: what would be written and done', async () => {
+  const { dryRun } = await newDryMachine();
+  const { status, stdout } = await dryRun(['--system']);
+  expect(status).toBe(0);
+  await expect(stdout).toMatchFileSnapshot('../fixtures/systemd/system-host.txt');
+});
+
+test("a host of a user's own: what would be written and done", async () => {
+  const { dryRun } = await newDryMachine();
+  const { status, stdout } = await dryRun(['--user']);
+  expect(status).toBe(0);
+  await expect(stdout).toMatchFileSnapshot('../fixtures/systemd/user-host.txt');
+});
+
+test('an endpoint of the system needs no OpenClaw and has a user of its own', async () => {
+  const { dryRun } = await newDryMachine();
+  const { status, stdout } = await dryRun(['--system', '--role', 'endpoint'], { OPENCLAW_STATE_DIR: '' });
+  expect(status).toBe(0);
+  await expect(stdout).toMatchFileSnapshot('../fixtures/systemd/system-endpoint.txt');
+});
+
+test('a host without OpenClaw is told what to do', async () => {
+  const { home, nexus } = await newDryMachine();
+  const env = { OPENCLAW_STATE_DIR: path.join(home, 'nowhere'), PATH: '/usr/bin:/bin' };
+  const { status, stderr } = await nexus(['install', '--dry-run', '--user'], { env });
+  expect(status).toBe(78);
+  expect(stderr).toContain('`--role endpoint`');
+});
+
+test('a secret in the environment is refused: units would not have it, or everybody would', async () => {
+  const { dryRun } = await newDryMachine();
+  const { status, stderr } = await dryRun(['--user'], { NEXUS_API_KEY: 'nxk_secret' });
+  expect(status).toBe(78);
+  expect(stderr).toContain('NEXUS_API_KEY');
+  expect(stderr).not.toContain('nxk_secret');
+});
+
+test('both kinds of installation at once make no sense', async () => {
+  const { dryRun } = await newDryMachine();
+  expect((await dryRun(['--user', '--system'])).status).toBe(64);
+});
+
+test('a job has no more network than its configuration needs', async () => {
+  const { configFile, units } = await newDryMachine();
+  const network = async (settings: object, unit = 'nexus-upload.service') => {
+    await mkdir(path.dirname(configFile), { recursive: true });
+    await writeFile(configFile, JSON.stringify(settings), { mode: 0o600 });
+    const text = (await units(['--system'], { NEXUS_CONFIG: configFile })).get(unit) ?? '';
+    if (text.includes('\nPrivateNetwork=yes\n')) return 'none';
+    return text.includes('\nIPAddressDeny=any\nIPAddressAllow=localhost\n') ? 'local' : 'any';
+  };
+  expect(await network({})).toBe('none');
+  expect(await network({}, 'nexus-pull-webhooks.service')).toBe('local');
+  expect(await network({ endpoint: 'http://127.0.0.1:7788' })).toBe('local');
+  expect(await network({ endpoint: 'https://nexus.example.com' })).toBe('any');
+  expect(await network({ store: { kind: 'azure', account: 'someaccount' } })).toBe('any');
+  expect(await network({ heartbeats: { upload: 'https://hc.example.com/1' } })).toBe('any');
+});
+
+test('sessions are open to the jobs only where files are moved', async () => {
+  const { configFile, units } = await newDryMachine();
+  await mkdir(path.dirname(configFile), { recursive: true });
+  await writeFile(configFile, JSON.stringify({ afterUpload: 'keep' }), { mode: 0o600 });
+  const keeping = (await units(['--system'], { NEXUS_CONFIG: configFile })).get('nexus-upload.service');
+  expect(keeping).not.toMatch(/^BindPaths=.*sessions$/m);
+  const archiving = (await units(['--system'])).get('nexus-upload.service');
+  expect(archiving).toMatch(/^BindPaths=.*agents\/main\/sessions$/m);
+});
+
+test('a secret that the configuration names as a credential is loaded by the units that use it', async () => {
+  const { configFile, units } = await newDryMachine();
+  const settings = {
+    endpoint: 'https://nexus.example.com',
+    apiKey: { credential: 'key' },
+    notify: { hooksToken: { credential: 'hooks' } },
+  };
+  await mkdir(path.dirname(configFile), { recursive: true });
+  await writeFile(configFile, JSON.stringify(settings), { mode: 0o600 });
+  const found = await units(['--system'], { NEXUS_CONFIG: configFile });
+  const loads = (unit: string) => found.get(unit)?.match(/^LoadCredential=.*$/gm);
+  const [hooks, key] = ['hooks', 'key'].map(
+    (name) => `LoadCredential=${name}:/etc/nexus/credentials/${name}`,
+  );
+  expect(loads('nexus-pull-webhooks.service')).toEqual([hooks, key]);
+  expect(loads('nexus-upload.service')).toEqual([key]);
+});
