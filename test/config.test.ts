@@ -341,6 +341,9 @@ test('a file that others can read is refused for a secret of every place that th
     'mailboxes.any.sources.any.secret',
     'mailboxes.any.sources.any.secret.0',
     'mailboxes.any.sources.any.verifyToken',
+    'alerts.channels.0.url',
+    'alerts.channels.0.token',
+    'heartbeats.any',
     'store.connectionString',
   ]);
   for (const keys of marked) {

@@ -154,7 +154,7 @@ describe('each effect has one home', () => {
     ],
     ['the Azure SDK', /^@azure\//, /^stores\/azure/],
     ['child processes', /^node:(child_process|cluster|worker_threads)$/, /^$/],
-    ['execa', /^execa$/, /^openclaw\/cli\.ts$/],
+    ['execa', /^execa$/, /^(openclaw\/cli|channels\/command|systemd\/command)\.ts$/],
     ['the network', /^node:(https?|net|tls|http2|dgram|dns.*)$/, /^http\//],
   ];
   test.each(homes)('%s', (_, specifier, home) => {

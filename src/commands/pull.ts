@@ -1,12 +1,14 @@
 import { openclawEnvironment } from '../config.ts';
 import type { Context } from '../context.ts';
 import { formatCount, formatDuration, formatItems } from '../format.ts';
+import { attend } from '../jobs/attend.ts';
 import { runPull } from '../jobs/pull.ts';
 import { type Notified, type PullAudit, type PullReport, pullStatus } from '../jobs/pullreport.ts';
 import type { PullSurroundings } from '../jobs/pullsite.ts';
 import { tellDue } from '../jobs/pulltell.ts';
 import { openMailbox } from '../open.ts';
 import type { Output } from '../output.ts';
+import { attendingIn } from './jobreport.ts';
 
 export interface PullOptions {
   agent: string[];
@@ -44,7 +46,7 @@ export async function pull(context: Context, options: PullOptions): Promise<numb
       ? (await import('../jobs/pullfollow.ts')).followPull(request, around, (audit, agent) =>
           showPass(output, audit, agent),
         )
-      : runPull(request, around));
+      : attend(attendingIn(context, false), 'pull-webhooks')(() => runPull(request, around)));
     line.stop();
     showPull(output, report);
     return pullStatus(report, unavailable);

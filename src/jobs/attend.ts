@@ -15,6 +15,9 @@ export interface Attending extends AlertSurroundings {
   repeats?: boolean | undefined;
 }
 
+/** What the report of any of these jobs has. */
+type AttendedReport = Omit<Ending, 'done'> & { done?: number; delivered?: number };
+
 const betweenPingsMs = 60_000;
 
 /**
@@ -25,7 +28,7 @@ const betweenPingsMs = 60_000;
 export function attend(
   around: Attending,
   job: keyof Config['heartbeats'],
-): <T extends { report: Ending }>(run: () => Promise<T>) => Promise<T> {
+): <T extends { report: AttendedReport }>(run: () => Promise<T>) => Promise<T> {
   const heartbeat = heartbeatOf(around.config, job, around.env, around.warn);
   let pinged = Number.NEGATIVE_INFINITY;
   let last: Verdict | undefined;
@@ -53,7 +56,9 @@ export function attend(
       const verdict = verdictOf(report);
       await ended(
         verdict,
-        verdict === 'failed' ? `${job} failed: ${reasonOf(report)}` : `${job}: ${report.done} done.`,
+        verdict === 'failed'
+          ? `${job} failed: ${reasonOf(report)}`
+          : `${job}: ${report.done ?? report.delivered ?? 0} done.`,
       );
       return result;
     } catch (error) {

@@ -4,7 +4,7 @@ import type { Ledger } from './ledger.ts';
 /** How a run ended, for those who count: what another job held or a signal ended is neither. */
 export type Verdict = 'well' | 'failed' | 'neither';
 
-export function verdictOf({ failed, oversized, interrupted, busy }: Ending): Verdict {
+export function verdictOf({ failed, oversized, interrupted, busy }: Omit<Ending, 'done'>): Verdict {
   if (failed.length + (oversized ?? []).length > 0) return 'failed';
   return interrupted !== undefined || (busy ?? []).length > 0 ? 'neither' : 'well';
 }
@@ -47,7 +47,7 @@ export function streakOf(ledger: Pick<Ledger, 'runs'>, job: string): Streak {
 const mostNamed = 3;
 
 /** The first failures of a run, in a line each. */
-export function reasonOf({ failed, oversized }: Ending, job = ''): string {
+export function reasonOf({ failed, oversized }: Pick<Ending, 'failed' | 'oversized'>, job = ''): string {
   const items = [...failed, ...(oversized ?? [])];
   const named = items
     .slice(0, mostNamed)
