@@ -1,5 +1,6 @@
 import { createHash, type Hash } from 'node:crypto';
 import { checkAgentId } from './agents.ts';
+import { announcing } from './changes.ts';
 import { failedWith, NexusError } from './errors.ts';
 import type { About, Card, ListOptions, Nexus, StatOptions } from './nexus.ts';
 import { maxChunkBytes } from './nexus.ts';
@@ -22,12 +23,13 @@ const runningDigests = 64;
 
 /**
  * The archive over a store, in this process. Order of durable steps for an append: the agent's name (harmless
- * without transcripts, and what a listing begins from), then the blob, then the card; a crash between the last
- * two leaves a card that is missing or behind, which is set right from the blob whenever it is answered.
- * The blob is the truth for the length, the card for the rest.
+ * without transcripts, and what a listing begins from), then the blob and its announcement in the feed of changes,
+ * then the card; a crash between the last two leaves a card that is missing or behind, which is set right from the
+ * blob whenever it is answered. The blob is the truth for the length, the card for the rest.
  */
 export function openSessions(store: Store, now: () => Date = () => new Date()): Nexus {
   const rememberAgent = rememberingAgents(store);
+  const announce = announcing(store, now);
   const knownAgents = knownAgentsOf(store);
   const running = new Map<string, { length: number; hash: Hash }>();
 
@@ -146,7 +148,9 @@ export function openSessions(store: Store, now: () => Date = () => new Date()): 
       if (bytes.length > maxChunkBytes)
         throw new NexusError('too_large', `A chunk of ${bytes.length} bytes exceeds the 10 MB limit.`);
       await rememberAgent(agent);
-      const length = await appendBytes(name, offset, bytes);
+      // Begun first: on the embedded store it is committed no later than the bytes, and shares their sync.
+      const announced = announce(agent, transcript);
+      const [length] = await both(appendBytes(name, offset, bytes), announced);
       const row = await rowOf(store, 'Sessions', agent, transcript);
       const time = now().toISOString();
       const card = row === undefined ? newCard(agent, transcript, time) : cardOf(row);
@@ -195,6 +199,12 @@ export function openSessions(store: Store, now: () => Date = () => new Date()): 
 
     close: () => store.close(),
   };
+}
+
+/** Both, or the error of the first, when both are at an end. */
+async function both<One, Other>(one: Promise<One>, other: Promise<Other>): Promise<[One, Other]> {
+  await Promise.allSettled([one, other]);
+  return [await one, await other];
 }
 
 function byCharacters(one: string, other: string): number {

@@ -4,8 +4,9 @@ import type { Store } from './stores/store.ts';
 export const containers = { sessions: 'append', payloads: 'create' } as const;
 
 /**
- * The tables that Nexus keeps, all partitioned by agent but `Agents`, which has one partition. `Marks` belong to one
- * store and are never copied to another: they tell a host that this very store is the one it shipped to.
+ * The tables that Nexus keeps, all partitioned by agent but `Agents`, which has one partition, and `Changes`, which
+ * has one a day. `Marks` and `Changes` belong to one store and are never copied to another: they tell a host that this
+ * very store is the one it shipped to, and a reader of this very store what to read.
  */
 export const tables = [
   'Agents',

@@ -39,7 +39,7 @@ const sessionsDirectory = 'sessions/inbox/';
  * compared by length and digest and left; a transcript that is there in part goes on from there; one that differs is
  * left and reported. What was written is read back and compared. Run again, it goes on where it stopped.
  *
- * Not copied: the store's id and `Marks`, which belong to one store. The other keeps its own, so that hosts settle
+ * Not copied: the store's id, `Marks` and `Changes`, which belong to one store. The other keeps its own, so that hosts settle
  * with it before they believe anything.
  */
 export async function copyStore(from: Store, to: Store, options: CopyOptions): Promise<Copied> {
@@ -210,7 +210,7 @@ export async function copyStore(from: Store, to: Store, options: CopyOptions): P
   for (const table of tables)
     for (const agent of agents) {
       if (signal.aborted) return copied;
-      if (table === 'Agents' || table === 'Sessions' || table === 'Marks') continue;
+      if (['Agents', 'Sessions', 'Marks', 'Changes'].includes(table)) continue;
       await item(`${table} ${agent}`, () => copyRows(table, agent));
     }
   return copied;

@@ -59,7 +59,7 @@ const layers: [name: string, files: RegExp][] = [
   ['the terminal', /^(input|output)\.ts$/],
   [
     'nouns',
-    /^(sessions|webhook\w+|alerts|alertsettings|keys|config|secrets|sources|report|storecheck|storecopy|storecontents)\.ts$/,
+    /^(sessions|changes|usage\w*|prices|webhook\w+|alerts|alertsettings|keys|config|secrets|sources|report|storecheck|storecopy|storecontents)\.ts$/,
   ],
   ['stores', /^stores\/(?!store\.ts)/],
   [
@@ -150,7 +150,7 @@ describe('each effect has one home', () => {
     [
       'SQLite',
       /^node:sqlite$/,
-      /^(stores|openclaw)\/|^jobs\/(ledger|deliveriesfile)\.ts$|^(processlock|diskerrors)\.ts$/,
+      /^(stores|openclaw)\/|^jobs\/(ledger|deliveriesfile)\.ts$|^(processlock|diskerrors|usagefile)\.ts$/,
     ],
     ['the Azure SDK', /^@azure\//, /^stores\/azure/],
     ['child processes', /^node:(child_process|cluster|worker_threads)$/, /^$/],

@@ -1,0 +1,136 @@
+import type { Store } from './stores/store.ts';
+import { openSessions } from './sessions.ts';
+import type { PriceTable } from './prices.ts';
+import { type CatchUpOptions, IndexGone, openCatchUp } from './usagecatchup.ts';
+import { coverageOf, type Coverage } from './usagecoverage.ts';
+import { type IndexFile, openIndexFile } from './usagefile.ts';
+import { type Sums, sumUp, type UsageRow } from './usagequery.ts';
+import type { SessionsRequest, UsageRequest } from './usagerequest.ts';
+import {
+  itemCost,
+  type ItemCost,
+  itemsOf,
+  listSessions,
+  type SessionsAnswer,
+  topOf,
+  type Top,
+} from './usagesessions.ts';
+
+/** What every answer says of how much it rests on. */
+export interface Standing {
+  /** Until when changes were looked for, ISO 8601; `null` before the first look. */
+  asOf: string | null;
+  /** Everything that was stored then has been read. */
+  complete: boolean;
+  coverage: Coverage;
+}
+
+export interface UsageAnswer extends Standing {
+  /** In the order of the dimensions asked for; none without a dimension. */
+  rows: UsageRow[];
+  totals: Sums;
+}
+
+/**
+ * The ledger of spending over what a store holds. All but `catchUp` and `rebuild` answer from the index as it is; any
+ * number of processes may use one index at once.
+ */
+export interface Usage {
+  /** Reads what was stored since. Rejects with the store's error; what was read until then stays. */
+  catchUp: (options?: CatchUpOptions) => Promise<Standing>;
+  /** `invalid` for a request that makes no sense. */
+  query: (request: UsageRequest) => Promise<UsageAnswer>;
+  sessions: (request: SessionsRequest) => Promise<SessionsAnswer & Standing>;
+  /** The costliest sessions, cron jobs, and runs that cost over twice the median of their job. */
+  top: (request: UsageRequest) => Promise<Top & Standing>;
+  /** Ids of the webhook items that began a session, given as `agent/session`. */
+  items: (session: string) => Promise<string[]>;
+  /** What handling a webhook item has cost; `undefined` where no session is known that it began. */
+  costOf: (item: string) => Promise<ItemCost | undefined>;
+  standing: () => Promise<Standing>;
+  /** Forgets the index and reads everything again. */
+  rebuild: (options?: CatchUpOptions) => Promise<Standing>;
+  /** Closes the index; the store is its opener's. */
+  close: () => Promise<void>;
+}
+
+export interface UsageOptions {
+  store: Store;
+  /** The index's SQLite file, in a directory of its own: deleting that directory begins the index anew. */
+  file: string;
+  prices?: () => PriceTable | Promise<PriceTable>;
+  now?: () => Date;
+  /** For days where a request names none. */
+  timeZone?: string;
+}
+
+const mostOpenings = 5;
+
+export async function openUsage(options: UsageOptions): Promise<Usage> {
+  const { store, file } = options;
+  const now = options.now ?? (() => new Date());
+  const timeZone = options.timeZone ?? Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const nexus = openSessions(store, now);
+  const storeId = await store.id();
+  let opened = await open();
+  let working: Promise<unknown> = Promise.resolve();
+
+  async function open(): Promise<{ index: IndexFile; catchUp: ReturnType<typeof openCatchUp> }> {
+    const index = await openIndexFile(file, storeId);
+    return { index, catchUp: openCatchUp(index, store, nexus, now) };
+  }
+
+  /** Again with a new file where the index was deleted meanwhile. One at a time in this process. */
+  async function caughtUp(request: CatchUpOptions): Promise<Standing> {
+    const work = working.then(async () => {
+      for (let tries = 1; ; tries++) {
+        try {
+          await opened.catchUp(request);
+          return;
+        } catch (error) {
+          if (!(error instanceof IndexGone) || tries === mostOpenings) throw error;
+          opened.index.close();
+          opened = await open();
+        }
+      }
+    });
+    working = work.catch(() => undefined);
+    await work;
+    return await standing();
+  }
+
+  async function standing(): Promise<Standing> {
+    return await opened.index.read(() => coverageOf(opened.index.db));
+  }
+
+  /** Within one snapshot, so that what it says of itself fits its sums. */
+  async function answered<T>(work: (db: IndexFile['db'], prices: PriceTable) => T): Promise<T & Standing> {
+    const prices = await (options.prices?.() ?? { own: [], seen: [] });
+    const { index } = opened;
+    return await index.snapshot(() => ({ ...work(index.db, prices), ...coverageOf(index.db) }));
+  }
+
+  const surroundings = () => ({ now: now(), timeZone });
+
+  return {
+    catchUp: (request = {}) => caughtUp(request),
+    query: (request) => answered((db, prices) => sumUp(db, request, prices, surroundings())),
+    sessions: (request) => answered((db, prices) => listSessions(db, request, prices, surroundings())),
+    top: (request) => answered((db, prices) => topOf(db, request, prices, surroundings())),
+    items: (session) => opened.index.read(() => itemsOf(opened.index.db, session)),
+    async costOf(item) {
+      const { cost } = await answered((db, prices) => ({ cost: itemCost(db, item, prices) }));
+      return cost;
+    },
+    standing,
+    async rebuild(request = {}) {
+      await working;
+      await opened.index.empty();
+      return await caughtUp(request);
+    },
+    async close() {
+      await working;
+      opened.index.close();
+    },
+  };
+}

@@ -1,0 +1,348 @@
+import { changedSince, overlapMs, pruneChanges, reliableMs } from './changes.ts';
+import { describe, failedWith, NexusError } from './errors.ts';
+import type { Card, Nexus } from './nexus.ts';
+import type { Store } from './stores/store.ts';
+import { openCounting } from './usagecount.ts';
+import { factIn, type IndexFile, setFact } from './usagefile.ts';
+import { type Lines, readLines } from './usagelines.ts';
+import { mailIn } from './usagemail.ts';
+import { type Chunk, openStates, type State } from './usagestate.ts';
+
+export interface CatchUpProgress {
+  transcripts: number;
+  transcriptsTotal: number;
+  bytes: number;
+  bytesTotal: number;
+}
+
+export interface CatchUpOptions {
+  /** Stops after what is in hand; what was read stays. */
+  signal?: AbortSignal | undefined;
+  progress?: ((state: CatchUpProgress) => void) | undefined;
+}
+
+/** The index file was deleted or replaced while it was read. */
+export class IndexGone extends Error {}
+
+/** The whole list is compared this often, ms. */
+const listEveryMs = 86_400_000;
+/** A transcript's bytes are taken up in transactions of about so many calls or bytes. */
+const chunkCalls = 1000;
+const chunkBytes = 8 * 1024 * 1024;
+/** Transcripts read at once. */
+const readers = 8;
+/** With more than these to be read anew, all is: what is counted of one is found by reading through all. */
+const mostAnew = 50;
+const mostTries = 20;
+const mostRefused = 3;
+
+interface Pending {
+  agent: string;
+  name: string;
+  looks: number;
+}
+
+/** One catching up. */
+interface Run {
+  /** Cards that the listing brought, by `agent/transcript`. */
+  cards: Map<string, Card>;
+  signal: AbortSignal | undefined;
+  /** Transcripts in a row that the store did not give. */
+  refused: number;
+  /** Transcripts whose calls were taken back. */
+  takenBack: number;
+  read: (bytes: number) => void;
+}
+
+interface Waiting {
+  work: () => void;
+  resolve: () => void;
+  reject: (error: unknown) => void;
+}
+
+/**
+ * Brings the index to what is stored: looks which transcripts have changed (by the feed; by the whole list on first
+ * use, once a day, and when the feed may have been pruned), notes them, and reads of each the bytes that it has not
+ * read. Every transaction compares where it begins with how far the transcript has been read, and advances that:
+ * whatever other process does the same meanwhile, and wherever one is killed, each byte is taken up once.
+ */
+export function openCatchUp(
+  index: IndexFile,
+  store: Store,
+  nexus: Pick<Nexus, 'stat' | 'read' | 'list'>,
+  now: () => Date,
+): (options: CatchUpOptions) => Promise<void> {
+  const { db } = index;
+  const counting = openCounting(db);
+  const states = openStates(db, counting);
+  const addPending = db.prepare(
+    'INSERT INTO pending (agent, name, looks) VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET looks = looks + 1',
+  );
+  const selectPending = db.prepare('SELECT agent, name, looks FROM pending ORDER BY agent, name');
+  const dropPending = db.prepare('DELETE FROM pending WHERE agent = ? AND name = ? AND looks = ?');
+  const selectKnown = db.prepare(
+    'SELECT agent, name, length, complete, read_to, tail, key, trigger, host, unreadable FROM transcripts',
+  );
+  let waiting: Waiting[] = [];
+  let flushing: Promise<void> | undefined;
+
+  /** Runs `work` in a transaction, with whatever else is handed in during this turn of the event loop. */
+  async function commit(work: () => void): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    waiting.push({ work, resolve, reject });
+    flushing ??= flush();
+    await promise;
+  }
+
+  async function flush(): Promise<void> {
+    while (waiting.length > 0) {
+      await new Promise(setImmediate);
+      const batch = waiting;
+      waiting = [];
+      try {
+        const done = await index.write(() => {
+          counting.begin();
+          for (const { work } of batch) work();
+          counting.flush();
+        });
+        if (done === 'gone') throw new IndexGone();
+        for (const { resolve } of batch) resolve();
+      } catch (error) {
+        for (const { reject } of batch) reject(error);
+      }
+    }
+    flushing = undefined;
+  }
+
+  /** Finds what may have changed and notes it; answers the cards that were read on the way. */
+  async function look(): Promise<Map<string, Card>> {
+    const began = now().getTime();
+    const [lookedAt, listedAt] = await index.read(() => [
+      Number(factIn(db, 'looked_at') ?? Number.NaN),
+      Number(factIn(db, 'listed_at') ?? Number.NaN),
+    ]);
+    const recent = began - lookedAt < reliableMs && lookedAt <= began + overlapMs;
+    const whole = !(recent && began - listedAt < listEveryMs && listedAt <= began + overlapMs);
+    const cards = whole ? await listed() : new Map<string, Card>();
+    const named = whole
+      ? await index.read(() => differing(cards))
+      : await changedSince(store, lookedAt - overlapMs, began);
+    await commit(() => {
+      for (const { agent, transcript } of named) addPending.run(agent, transcript);
+      setFact(db, 'looked_at', String(began));
+      if (whole) setFact(db, 'listed_at', String(began));
+    });
+    if (whole) await pruneChanges(store, began);
+    return cards;
+  }
+
+  async function listed(): Promise<Map<string, Card>> {
+    const cards = new Map<string, Card>();
+    for await (const card of nexus.list()) cards.set(`${card.agent}/${card.transcript}`, card);
+    return cards;
+  }
+
+  /** Transcripts that are stored and not read so far, or read and no longer stored. */
+  function differing(cards: Map<string, Card>): { agent: string; transcript: string }[] {
+    const differ = new Map<string, { agent: string; transcript: string }>(cards);
+    for (const row of selectKnown.all()) {
+      const [agent, transcript] = [String(row['agent']), String(row['name'])];
+      const name = `${agent}/${transcript}`;
+      const card = cards.get(name);
+      const same =
+        card !== undefined &&
+        row['length'] === card.length &&
+        row['complete'] === (card.complete ? 1 : 0) &&
+        row['key'] === (card.sessionKey ?? null) &&
+        row['trigger'] === (card.trigger ?? null) &&
+        row['host'] === (card.host ?? null) &&
+        row['unreadable'] === null &&
+        row['read_to'] === card.length;
+      if (same) differ.delete(name);
+      else differ.set(name, { agent, transcript });
+    }
+    return [...differ.values()];
+  }
+
+  /**
+   * Reads one transcript as far as its card says, again where another process was faster. What cannot be read is noted
+   * with its reason and stays pending.
+   */
+  async function settle(run: Run, { agent, name, looks }: Pending): Promise<void> {
+    let card = run.cards.get(`${agent}/${name}`);
+    let reason = 'It changes faster than it can be read.';
+    for (let tries = 0; tries < mostTries; tries++) {
+      try {
+        card ??= await nexus.stat(agent, name);
+        if (card === undefined) {
+          await drop(run, agent, name, looks);
+          return;
+        }
+        const how = await readTo(run, card);
+        if (how === 'stopped') return;
+        if (how === 'read') {
+          await commit(() => dropPending.run(agent, name, looks));
+          return;
+        }
+      } catch (error) {
+        if (!(error instanceof NexusError) || failedWith(error, 'busy')) throw error;
+        reason = describe(error);
+        // Removed, or set back, since the card was read: another look at it tells.
+        const moved = failedWith(error, 'not_found', 'range') || run.cards.has(`${agent}/${name}`);
+        if (!moved || tries > 1) {
+          await unreadable(run, agent, name, error);
+          return;
+        }
+      }
+      run.cards.delete(`${agent}/${name}`);
+      card = undefined;
+    }
+    await unreadable(run, agent, name, new NexusError('busy', reason));
+  }
+
+  async function drop(run: Run, agent: string, name: string, looks: number): Promise<void> {
+    if (await index.read(() => states.stateOf(agent, name) !== undefined)) await takingBack(run);
+    await commit(() => {
+      const state = states.stateOf(agent, name);
+      if (state !== undefined) states.drop(state);
+      dropPending.run(agent, name, looks);
+    });
+  }
+
+  async function unreadable(run: Run, agent: string, name: string, error: NexusError): Promise<void> {
+    await commit(() => {
+      states.unreadable(states.made({ agent, transcript: name }), describe(error));
+    });
+    // One blob that cannot be read is its own trouble; several in a row are the store's.
+    if (failedWith(error, 'unavailable', 'forbidden', 'unauthorized') && ++run.refused >= mostRefused)
+      throw error;
+  }
+
+  /** Where very many are to be taken back, it is quicker to begin anew. */
+  async function takingBack(run: Run): Promise<void> {
+    if (++run.takenBack <= mostAnew) return;
+    await index.empty();
+    throw new IndexGone();
+  }
+
+  /** `again` where the transcript has to be looked at once more. */
+  async function readTo(run: Run, card: Card): Promise<'read' | 'again' | 'stopped'> {
+    const epoch = await index.read(() => index.epoch());
+    const state = await index.read(() => states.stateOf(card.agent, card.transcript));
+    const readTo = state?.readTo ?? 0;
+    if (state !== undefined && (card.length < readTo || (state.tail && card.length > readTo)))
+      return await anew(run, card, state);
+    if (card.length === readTo) {
+      await commit(() => {
+        const current = states.made(card);
+        states.described(current, card);
+        if (current.unreadable !== null) states.unreadable(current, null);
+      });
+      return 'read';
+    }
+    const lines = readLines({ lines: state?.lines ?? 0, asked: state?.asked ?? false });
+    const seam = Buffer.from(state?.seam ?? []);
+    let from = readTo;
+    let sinceTaken = 0;
+
+    const submit = async (taken: Lines, ended: boolean): Promise<boolean> => {
+      const mail = taken.asked === undefined ? undefined : mailIn(taken.asked, card.agent);
+      const latest = lines.seam();
+      const chunk: Chunk = { from, lines: taken, seam: latest.length > 0 ? latest : seam, tail: ended, mail };
+      let took = false;
+      await commit(() => {
+        took = false;
+        const current = index.epoch() === epoch ? states.made(card) : undefined;
+        if (current?.readTo !== from || current.tail) return;
+        states.described(current, card);
+        states.apply(current, chunk);
+        took = true;
+      });
+      from += taken.bytes;
+      sinceTaken = 0;
+      return took;
+    };
+
+    let compared = 0;
+    for await (const piece of nexus.read(card.agent, card.transcript, readTo - seam.length, card.length)) {
+      let bytes = Buffer.from(piece.buffer, piece.byteOffset, piece.byteLength);
+      if (compared < seam.length) {
+        const part = bytes.subarray(0, seam.length - compared);
+        if (!part.equals(seam.subarray(compared, compared + part.length)) && state !== undefined)
+          return await anew(run, card, state);
+        compared += part.length;
+        bytes = bytes.subarray(part.length);
+      }
+      lines.read(bytes);
+      run.read(bytes.length);
+      sinceTaken += bytes.length;
+      if (sinceTaken >= chunkBytes || lines.calls() >= chunkCalls) {
+        if (!(await submit(lines.take(), false))) return 'again';
+        if (run.signal?.aborted === true) return 'stopped';
+      }
+    }
+    run.refused = 0;
+    const ended = card.complete && lines.waiting() > 0;
+    if (ended) lines.end();
+    return (await submit(lines.take(), ended)) ? 'read' : 'again';
+  }
+
+  async function anew(run: Run, card: Card, state: State): Promise<'again'> {
+    await takingBack(run);
+    await commit(() => {
+      const current = states.stateOf(card.agent, card.transcript);
+      if (current !== undefined && current.readTo === state.readTo) states.reset(current);
+    });
+    return 'again';
+  }
+
+  return async ({ signal, progress }) => {
+    const cards = await look();
+    const pending = (await index.read(() => selectPending.all())).map(
+      (row): Pending => ({
+        agent: String(row['agent']),
+        name: String(row['name']),
+        looks: Number(row['looks']),
+      }),
+    );
+    const bytesOf = (card: Card): number =>
+      card.length - (states.stateOf(card.agent, card.transcript)?.readTo ?? 0);
+    const told: CatchUpProgress = {
+      transcripts: 0,
+      transcriptsTotal: pending.length,
+      bytes: 0,
+      bytesTotal: 0,
+    };
+    for (const { agent, name } of pending) {
+      const card = cards.get(`${agent}/${name}`);
+      if (card !== undefined) told.bytesTotal += Math.max(0, bytesOf(card));
+    }
+    const run: Run = {
+      cards,
+      signal,
+      refused: 0,
+      takenBack: 0,
+      read(bytes) {
+        told.bytes += bytes;
+        progress?.(told);
+      },
+    };
+    const queue = pending.values();
+    let failed: { error: unknown } | undefined;
+    const reader = async (): Promise<void> => {
+      for (const one of queue) {
+        if (signal?.aborted === true || failed !== undefined) return;
+        try {
+          await settle(run, one);
+        } catch (error) {
+          failed ??= { error };
+          return;
+        }
+        told.transcripts++;
+        progress?.(told);
+      }
+    };
+    await Promise.all(Array.from({ length: readers }, reader));
+    if (failed !== undefined) throw failed.error;
+  };
+}

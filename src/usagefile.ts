@@ -1,0 +1,248 @@
+import { randomUUID } from 'node:crypto';
+import { mkdirSync, rmSync, statSync } from 'node:fs';
+import path from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { checkOwner, diskError, isBusy, openingError } from './diskerrors.ts';
+import { failedWith, NexusError } from './errors.ts';
+import { createPrivateFile, openLockFile } from './processlock.ts';
+
+/** Another schema is begun anew. */
+const schemaVersion = 1;
+
+/** How long a transaction waits for those of other processes, ms. */
+const waitMs = 30_000;
+
+/*
+ * calls     One row for each different call of an agent, apart from its id: where it stands, as long as that is one
+ *           place; else `transcript` is 0 and all its places are in `copies`.
+ * rollup    Sums by session, quarter of an hour (UTC), model and what is known of the cost: 0 recorded, 1 recorded as
+ *           zero, 2 none. Rows of no calls are removed.
+ * odd       What is wrong with records, by transcript and kind.
+ * pending   Transcripts that the feed or the list has named and that are to be looked at; `looks` counts how often
+ *           they were, so that who is done with one knows whether it was named again meanwhile.
+ */
+const schema = `
+  CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE TABLE agents (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+  CREATE TABLE models (
+    id INTEGER PRIMARY KEY, provider TEXT NOT NULL, model TEXT NOT NULL, UNIQUE (provider, model)
+  ) STRICT;
+  CREATE TABLE sessions (
+    id INTEGER PRIMARY KEY, agent INTEGER NOT NULL, name TEXT NOT NULL, started_at INTEGER, ended_at INTEGER,
+    key TEXT, trigger TEXT, host TEXT, job TEXT, batch TEXT, source TEXT, UNIQUE (agent, name)
+  ) STRICT;
+  CREATE TABLE transcripts (
+    id INTEGER PRIMARY KEY, session INTEGER NOT NULL, agent TEXT NOT NULL, name TEXT NOT NULL,
+    length INTEGER NOT NULL DEFAULT 0, complete INTEGER NOT NULL DEFAULT 0,
+    read_to INTEGER NOT NULL DEFAULT 0, lines INTEGER NOT NULL DEFAULT 0, seam BLOB,
+    tail INTEGER NOT NULL DEFAULT 0, asked INTEGER NOT NULL DEFAULT 0,
+    header_at INTEGER, first_at INTEGER, last_at INTEGER,
+    key TEXT, trigger TEXT, host TEXT, batch TEXT, source TEXT, unreadable TEXT, UNIQUE (agent, name)
+  ) STRICT;
+  CREATE INDEX transcripts_by_session ON transcripts (session);
+  CREATE TABLE calls (
+    agent INTEGER NOT NULL, at INTEGER NOT NULL, model INTEGER NOT NULL, input INTEGER NOT NULL,
+    output INTEGER NOT NULL, cache_read INTEGER NOT NULL, cache_write INTEGER NOT NULL,
+    transcript INTEGER NOT NULL, entry TEXT NOT NULL, cost INTEGER,
+    PRIMARY KEY (agent, at, model, input, output, cache_read, cache_write)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE copies (
+    agent INTEGER NOT NULL, at INTEGER NOT NULL, model INTEGER NOT NULL, input INTEGER NOT NULL,
+    output INTEGER NOT NULL, cache_read INTEGER NOT NULL, cache_write INTEGER NOT NULL,
+    transcript INTEGER NOT NULL, entry TEXT NOT NULL, cost INTEGER,
+    PRIMARY KEY (agent, at, model, input, output, cache_read, cache_write, transcript, entry)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX copies_by_transcript ON copies (transcript);
+  CREATE TABLE rollup (
+    session INTEGER NOT NULL, quarter INTEGER NOT NULL, model INTEGER NOT NULL, kind INTEGER NOT NULL,
+    calls INTEGER NOT NULL, input INTEGER NOT NULL, output INTEGER NOT NULL,
+    cache_read INTEGER NOT NULL, cache_write INTEGER NOT NULL, cost INTEGER NOT NULL,
+    PRIMARY KEY (session, quarter, model, kind)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE odd (
+    transcript INTEGER NOT NULL, kind TEXT NOT NULL, count INTEGER NOT NULL, line INTEGER NOT NULL,
+    PRIMARY KEY (transcript, kind)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE items (
+    transcript INTEGER NOT NULL, item TEXT NOT NULL, PRIMARY KEY (item, transcript)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX items_by_transcript ON items (transcript);
+  CREATE TABLE pending (
+    agent TEXT NOT NULL, name TEXT NOT NULL, looks INTEGER NOT NULL, PRIMARY KEY (agent, name)
+  ) STRICT, WITHOUT ROWID;
+  PRAGMA user_version = ${schemaVersion};`;
+
+/** The index's SQLite file, opened. */
+export interface IndexFile {
+  db: DatabaseSync;
+  /** Changes whenever the index is begun anew: what was kept of its ids is worth nothing then. */
+  epoch: () => string;
+  /**
+   * Runs `work` as one transaction that writes, when other processes let it. What `work` throws undoes it. `gone` when
+   * the file was deleted or replaced meanwhile.
+   */
+  write: <T>(work: () => T) => Promise<T | 'gone'>;
+  read: <T>(work: () => T) => Promise<T>;
+  /** Several readings of one state of the index. */
+  snapshot: <T>(work: () => T) => Promise<T>;
+  /** Forgets everything that was read. */
+  empty: () => Promise<void>;
+  close: () => void;
+}
+
+/**
+ * Opens the index of one store, making it when it is absent, is of another store or schema, or cannot be read: it holds
+ * nothing that cannot be had again. WAL, without a sync at each commit, so that a power cut may take the latest commits
+ * and never tears one. Any number of processes of one user may have it open.
+ */
+export async function openIndexFile(file: string, storeId: string): Promise<IndexFile> {
+  const directory = path.dirname(file);
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    checkOwner(directory, statSync(directory).uid);
+  } catch (error) {
+    throw openingError(error, directory);
+  }
+  // Two processes must not take away each other's files, or make the tables twice.
+  const lockFile = openLockFile(`${file}.lock`);
+  try {
+    const lock = await lockFile.acquire(waitMs);
+    if (lock === undefined) throw busy(file);
+    try {
+      return await open(file, storeId);
+    } finally {
+      await lock.release();
+    }
+  } finally {
+    lockFile.close();
+  }
+}
+
+async function open(file: string, storeId: string): Promise<IndexFile> {
+  // Beside an index that is gone these are another's.
+  if (identityOf(file) === undefined) removeBeside(file);
+  try {
+    return await connect(file, storeId);
+  } catch (error) {
+    if (!failedWith(error, 'corrupt')) throw error;
+    rmSync(file, { force: true });
+    removeBeside(file);
+    return await connect(file, storeId);
+  }
+}
+
+function removeBeside(file: string): void {
+  for (const suffix of ['-wal', '-shm', '-journal']) rmSync(`${file}${suffix}`, { force: true });
+}
+
+async function connect(file: string, storeId: string): Promise<IndexFile> {
+  let db: DatabaseSync | undefined;
+  try {
+    createPrivateFile(file);
+    const opened = new DatabaseSync(file, { timeout: 0 });
+    db = opened;
+    const identity = identityOf(file);
+    opened.exec('PRAGMA journal_mode = WAL');
+    opened.exec('PRAGMA synchronous = NORMAL');
+    opened.exec('PRAGMA temp_store = MEMORY');
+    opened.exec('PRAGMA cache_size = -32000');
+    await whenFree(file, () => transaction(opened, () => prepare(opened, storeId)));
+    return indexOver(opened, file, identity, storeId);
+  } catch (error) {
+    db?.close();
+    throw diskError(error, file);
+  }
+}
+
+/** Makes the tables, anew where they are of another store or schema. */
+function prepare(db: DatabaseSync, storeId: string): void {
+  const version = Number(db.prepare('PRAGMA user_version').get()?.['user_version']);
+  if (version === schemaVersion && factIn(db, 'store') === storeId) return;
+  const tables = db
+    .prepare("SELECT name FROM sqlite_master WHERE type = 'table'")
+    .all()
+    .map(({ name }) => String(name));
+  for (const table of tables) db.exec(`DROP TABLE "${table.replaceAll('"', '""')}"`);
+  db.exec(schema);
+  const put = db.prepare('INSERT INTO facts (name, value) VALUES (?, ?)');
+  put.run('store', storeId);
+  put.run('epoch', randomUUID());
+}
+
+function indexOver(db: DatabaseSync, file: string, identity: string | undefined, storeId: string): IndexFile {
+  const selectEpoch = db.prepare("SELECT value FROM facts WHERE name = 'epoch'");
+  // Another process may have begun it anew for a store of its own.
+  const selectStore = db.prepare("SELECT 1 FROM facts WHERE name = 'store' AND value = ?");
+  return {
+    db,
+    epoch: () => String(selectEpoch.get()?.['value']),
+    async write(work) {
+      return await whenFree(file, () => {
+        if (identityOf(file) !== identity) return 'gone';
+        return transaction(db, () => (selectStore.get(storeId) === undefined ? 'gone' : work()));
+      });
+    },
+    read: (work) => whenFree(file, work),
+    snapshot: (work) => whenFree(file, () => transaction(db, work, 'BEGIN')),
+    async empty() {
+      const tables = 'agents models sessions transcripts calls copies rollup odd items pending'.split(' ');
+      await whenFree(file, () =>
+        transaction(db, () => {
+          for (const table of tables) db.exec(`DELETE FROM ${table}`);
+          db.exec("DELETE FROM facts WHERE name NOT IN ('store', 'epoch')");
+          db.prepare("UPDATE facts SET value = ? WHERE name = 'epoch'").run(randomUUID());
+        }),
+      );
+    },
+    close: () => db.close(),
+  };
+}
+
+/** A fact kept in the index. */
+export function factIn(db: DatabaseSync, name: string): string | undefined {
+  const value = db.prepare('SELECT value FROM facts WHERE name = ?').get(name)?.['value'];
+  return typeof value === 'string' ? value : undefined;
+}
+
+export function setFact(db: DatabaseSync, name: string, value: string): void {
+  db.prepare('INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)').run(name, value);
+}
+
+function transaction<T>(db: DatabaseSync, work: () => T, begin = 'BEGIN IMMEDIATE'): T {
+  db.exec(begin);
+  try {
+    const result = work();
+    db.exec('COMMIT');
+    return result;
+  } catch (error) {
+    if (db.isTransaction) db.exec('ROLLBACK');
+    throw error;
+  }
+}
+
+/** Tries until no other connection is in the way, without blocking the event loop. */
+async function whenFree<T>(file: string, attempt: () => T): Promise<T> {
+  const began = performance.now();
+  for (let pause = 1; ; pause = Math.min(pause * 2, 20)) {
+    try {
+      return attempt();
+    } catch (error) {
+      if (!isBusy(error)) throw diskError(error, file);
+      if (performance.now() - began >= waitMs) throw busy(file);
+    }
+    await sleep(pause * (0.5 + Math.random() / 2));
+  }
+}
+
+function identityOf(file: string): string | undefined {
+  const stat = statSync(file, { bigint: true, throwIfNoEntry: false });
+  return stat === undefined ? undefined : `${stat.dev}:${stat.ino}`;
+}
+
+function busy(file: string): NexusError {
+  return new NexusError('busy', `Another process has been writing to ${file} for too long.`, {
+    hint: 'Try again, or look for a nexus process that is stopped.',
+    retryAfter: 5,
+  });
+}
