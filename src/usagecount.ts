@@ -108,10 +108,7 @@ export function openCounting(db: DatabaseSync): Counting {
   }
 
   function bump(session: number, [at, model, ...tokens]: Key, cost: number | null, calls: number): void {
-    // Without tokens there is nothing that a price could change.
-    const nothing = tokens.every((count) => count === 0);
-    const kind =
-      (cost ?? 0) > 0 || nothing ? costKinds.recorded : cost === null ? costKinds.none : costKinds.zero;
+    const kind = (cost ?? 0) > 0 ? costKinds.recorded : cost === null ? costKinds.none : costKinds.zero;
     const quarter = Math.floor(at / quarterMs);
     const id = `${session} ${quarter} ${model} ${kind}`;
     let sum = sums.get(id);

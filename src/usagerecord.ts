@@ -64,7 +64,10 @@ const details = [
   'inputTokensDetails',
 ];
 
-/** Token counts and cost of an assistant's message; `odd` is told of each thing that is wrong with it. */
+/**
+ * The call of an assistant's message; `undefined` for any other record, and for one that used nothing. `odd` is told of
+ * each thing that is wrong with it.
+ */
 export function callOf(record: Json, odd: (kind: Oddity) => void): Call | undefined {
   const message = record['message'];
   if (record['type'] !== 'message' || !isObject(message) || message['role'] !== 'assistant') return undefined;
@@ -76,12 +79,19 @@ export function callOf(record: Json, odd: (kind: Oddity) => void): Call | undefi
     odd('no_usage');
     return undefined;
   }
+  const cost = costOf(usage['cost'], odd);
+  // A call that failed: nothing was used, and nothing is to be paid.
+  if (isNothing(tokens) && (cost ?? 0) === 0) return undefined;
   const at = timeOf(record['timestamp']) ?? timeOf(message['timestamp']);
   if (at === undefined) {
     odd('no_timestamp');
     return undefined;
   }
-  return { entry: textOf(record['id']), at, provider, model, ...tokens, cost: costOf(usage['cost'], odd) };
+  return { entry: textOf(record['id']), at, provider, model, ...tokens, cost };
+}
+
+function isNothing({ input, output, cacheRead, cacheWrite }: Tokens): boolean {
+  return input === 0 && output === 0 && cacheRead === 0 && cacheWrite === 0;
 }
 
 /** What OpenClaw writes into a transcript in the place of an answer. */
