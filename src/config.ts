@@ -18,6 +18,7 @@ import { nearest } from './nearest.ts';
 import { maxChunkBytes } from './nexus.ts';
 import { resolveSecret, type Secret, secretSchema } from './secrets.ts';
 import { valueAt } from './settings.ts';
+import { pricesSchema } from './prices.ts';
 import { mailboxesSchema } from './sources.ts';
 
 /** A whole number within bounds, refused in words that name them. */
@@ -156,6 +157,7 @@ export const configSchema = z.strictObject({
   alerts: alertsSchema,
   heartbeats: heartbeatsSchema,
   setAsideAfter: setAsideAfterSchema,
+  prices: pricesSchema,
   store: z
     .strictObject({
       kind: z

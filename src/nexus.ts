@@ -1,3 +1,4 @@
+import type { ModelPrice } from './prices.ts';
 import type { Era } from './transcripts.ts';
 
 /** What the host knows about a transcript and sends along with its bytes. Times are ISO 8601, UTC. */
@@ -6,7 +7,7 @@ export interface About {
   host?: string;
   era?: Era;
   sessionKey?: string;
-  /** What started the session, as OpenClaw tells it: `cron`, `webhook`, `channel`, `subagent`, `operator`, `run`. */
+  /** What started the session, as OpenClaw tells it: `cron`, `webhook`, `heartbeat`, `channel`, `subagent`, `operator`, `run`. */
   trigger?: string;
   firstEventAt?: string;
   lastEventAt?: string;
@@ -89,6 +90,9 @@ export interface Nexus {
    */
   mark(agent: string, host: string): Promise<string | undefined>;
   setMark(agent: string, host: string, mark: string): Promise<void>;
+
+  /** Keeps what a host's openclaw.json says that models cost, with the time, where it has changed. */
+  setPrices(agent: string, host: string, prices: readonly ModelPrice[]): Promise<void>;
 
   close(): Promise<void>;
 }

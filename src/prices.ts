@@ -35,10 +35,24 @@ export const pricesSchema = z
     'What models cost, in dollars for a million tokens: `model`, `provider`, `from`, `input`, `output`, `cacheRead`, `cacheWrite`. For calls of which OpenClaw records no cost, and whose model openclaw.json does not price.',
   );
 
-/** A price that openclaw.json of an agent's host had, and since when it was seen. */
-export interface SeenPrice extends Omit<Price, 'from'> {
+/** What a host's openclaw.json says that a model of a provider costs, in dollars for a million tokens. */
+export const modelPriceSchema = z.strictObject({
+  provider: z.string().min(1).max(200),
+  model: z.string().min(1).max(300),
+  input: perMillion,
+  output: perMillion,
+  cacheRead: perMillion,
+  cacheWrite: perMillion,
+});
+
+export const modelPricesSchema = z.array(modelPriceSchema).max(2000);
+
+export type ModelPrice = z.output<typeof modelPriceSchema>;
+
+/** One of them, whose it was, and when it was seen first. */
+export interface SeenPrice extends ModelPrice {
   agent: string;
-  provider: string;
+  host: string;
   /** ms since 1970. */
   seenAt: number;
 }

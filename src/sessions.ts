@@ -4,6 +4,7 @@ import { announcing } from './changes.ts';
 import { failedWith, NexusError } from './errors.ts';
 import type { About, Card, ListOptions, Nexus, StatOptions } from './nexus.ts';
 import { maxChunkBytes } from './nexus.ts';
+import { keepPrices } from './pricesseen.ts';
 import { knownAgentsOf, rememberingAgents } from './storecontents.ts';
 import { keyOf, type Row, rowOf, type Store } from './stores/store.ts';
 import { checkTranscript } from './transcripts.ts';
@@ -196,6 +197,8 @@ export function openSessions(store: Store, now: () => Date = () => new Date()): 
     async setMark(agent, host, mark) {
       await store.put('Marks', { partition: checkAgentId(agent), id: keyOf(host), host, mark });
     },
+
+    setPrices: (agent, host, prices) => keepPrices(store, agent, host, prices, now()),
 
     close: () => store.close(),
   };

@@ -13,6 +13,7 @@ export const tables = [
   'Sessions',
   'Marks',
   'Changes',
+  'Prices',
   'WebhookItems',
   'Deliveries',
   'History',

@@ -1,6 +1,7 @@
 import type { Store } from './stores/store.ts';
 import { openSessions } from './sessions.ts';
-import type { PriceTable } from './prices.ts';
+import type { Price, PriceTable } from './prices.ts';
+import { seenPrices } from './pricesseen.ts';
 import { type CatchUpOptions, IndexGone, openCatchUp } from './usagecatchup.ts';
 import { coverageOf, type Coverage } from './usagecoverage.ts';
 import { type IndexFile, openIndexFile } from './usagefile.ts';
@@ -58,7 +59,8 @@ export interface UsageOptions {
   store: Store;
   /** The index's SQLite file, in a directory of its own: deleting that directory begins the index anew. */
   file: string;
-  prices?: () => PriceTable | Promise<PriceTable>;
+  /** Nexus's own setting. What openclaw.json says comes with the store. */
+  prices?: readonly Price[];
   now?: () => Date;
   /** For days where a request names none. */
   timeZone?: string;
@@ -72,6 +74,7 @@ export async function openUsage(options: UsageOptions): Promise<Usage> {
   const timeZone = options.timeZone ?? Intl.DateTimeFormat().resolvedOptions().timeZone;
   const nexus = openSessions(store, now);
   const storeId = await store.id();
+  let prices: PriceTable = { own: options.prices ?? [], seen: await seenPrices(store) };
   let opened = await open();
   let working: Promise<unknown> = Promise.resolve();
 
@@ -86,6 +89,7 @@ export async function openUsage(options: UsageOptions): Promise<Usage> {
       for (let tries = 1; ; tries++) {
         try {
           await opened.catchUp(request);
+          prices = { ...prices, seen: await seenPrices(store) };
           return;
         } catch (error) {
           if (!(error instanceof IndexGone) || tries === mostOpenings) throw error;
@@ -104,8 +108,7 @@ export async function openUsage(options: UsageOptions): Promise<Usage> {
   }
 
   /** Within one snapshot, so that what it says of itself fits its sums. */
-  async function answered<T>(work: (db: IndexFile['db'], prices: PriceTable) => T): Promise<T & Standing> {
-    const prices = await (options.prices?.() ?? { own: [], seen: [] });
+  async function answered<T>(work: (db: IndexFile['db'], table: PriceTable) => T): Promise<T & Standing> {
     const { index } = opened;
     return await index.snapshot(() => ({ ...work(index.db, prices), ...coverageOf(index.db) }));
   }
@@ -114,12 +117,12 @@ export async function openUsage(options: UsageOptions): Promise<Usage> {
 
   return {
     catchUp: (request = {}) => caughtUp(request),
-    query: (request) => answered((db, prices) => sumUp(db, request, prices, surroundings())),
-    sessions: (request) => answered((db, prices) => listSessions(db, request, prices, surroundings())),
-    top: (request) => answered((db, prices) => topOf(db, request, prices, surroundings())),
+    query: (request) => answered((db, table) => sumUp(db, request, table, surroundings())),
+    sessions: (request) => answered((db, table) => listSessions(db, request, table, surroundings())),
+    top: (request) => answered((db, table) => topOf(db, request, table, surroundings())),
     items: (session) => opened.index.read(() => itemsOf(opened.index.db, session)),
     async costOf(item) {
-      const { cost } = await answered((db, prices) => ({ cost: itemCost(db, item, prices) }));
+      const { cost } = await answered((db, table) => ({ cost: itemCost(db, item, table) }));
       return cost;
     },
     standing,

@@ -59,7 +59,7 @@ const layers: [name: string, files: RegExp][] = [
   ['the terminal', /^(input|output)\.ts$/],
   [
     'nouns',
-    /^(sessions|changes|usage\w*|prices|webhook\w+|alerts|alertsettings|keys|config|secrets|sources|report|storecheck|storecopy|storecontents)\.ts$/,
+    /^(sessions|changes|usage\w*|prices\w*|webhook\w+|alerts|alertsettings|keys|config|secrets|sources|report|storecheck|storecopy|storecontents)\.ts$/,
   ],
   ['stores', /^stores\/(?!store\.ts)/],
   [

@@ -145,16 +145,27 @@ export function openClient(options: ClientOptions): Nexus {
     },
 
     async mark(agent, host) {
-      return (await json(markSchema, markPath(agent, host))).mark ?? undefined;
+      return (await json(markSchema, hostPath('marks', agent, host))).mark ?? undefined;
     },
 
     async setMark(agent, host, mark) {
       const body = Buffer.from(JSON.stringify({ mark }));
       const answer = await requester.ask({
         method: 'PUT',
-        path: markPath(agent, host),
+        path: hostPath('marks', agent, host),
         headers: { 'content-type': 'application/json' },
         body,
+        expect: [200],
+      });
+      answer.done();
+    },
+
+    async setPrices(agent, host, prices) {
+      const answer = await requester.ask({
+        method: 'PUT',
+        path: hostPath('prices', agent, host),
+        headers: { 'content-type': 'application/json' },
+        body: Buffer.from(JSON.stringify({ prices })),
         expect: [200],
       });
       answer.done();
@@ -169,8 +180,8 @@ function transcriptPath(agent: string, transcript: string): string {
   return `/api/sessions/${checkAgentId(agent)}/${checkTranscript(transcript)}`;
 }
 
-function markPath(agent: string, host: string): string {
+function hostPath(what: 'marks' | 'prices', agent: string, host: string): string {
   if (/^\.{0,2}$/.test(host))
     throw new NexusError('invalid', `${JSON.stringify(host)} cannot be a host's name: set \`host\`.`);
-  return `/api/marks/${checkAgentId(agent)}/${encodeURIComponent(host)}`;
+  return `/api/${what}/${checkAgentId(agent)}/${encodeURIComponent(host)}`;
 }

@@ -1,7 +1,7 @@
 import { agentIdPattern } from '../agents.ts';
 import type { Config } from '../config.ts';
 import { stoppedBy } from '../context.ts';
-import { describe, NexusError } from '../errors.ts';
+import { describe, failedWith, NexusError } from '../errors.ts';
 import type { Nexus } from '../nexus.ts';
 import { isFresh } from '../open.ts';
 import { listAgent } from '../openclaw/agent.ts';
@@ -161,6 +161,8 @@ export async function runJob(
           grown: new Set(),
           fail: (item) => report.failed.push(item),
         });
+        // What calls without a recorded cost are estimated by; a run that ships nothing asks nothing more.
+        if (audit.stored > 0) await leavePrices(outages.nexus, as, config.host, state, warn);
       };
       try {
         const held = await underLock(config, as, request.job, work);
@@ -187,6 +189,23 @@ export async function runJob(
   } finally {
     ledger.close();
     await nexus?.close();
+  }
+}
+
+/** Prices come with the transcripts and stop none of them: an older endpoint does not take them. */
+async function leavePrices(
+  nexus: Pick<Nexus, 'setPrices'>,
+  agent: string,
+  host: string,
+  { prices }: State,
+  warn: (message: string) => void,
+): Promise<void> {
+  try {
+    await nexus.setPrices(agent, host, prices);
+  } catch (error) {
+    if (!(error instanceof NexusError)) throw error;
+    if (failedWith(error, 'not_found')) return;
+    warn(`The prices of openclaw.json were not stored for ${agent}: ${describe(error)}`);
   }
 }
 

@@ -39,6 +39,7 @@ export function watchOutages(nexus: Nexus): Outages {
       append: (...given) => noting(nexus.append(...given)),
       mark: (...given) => noting(nexus.mark(...given)),
       setMark: (...given) => noting(nexus.setMark(...given)),
+      setPrices: (...given) => noting(nexus.setPrices(...given)),
       async *read(...given) {
         const pieces = nexus.read(...given)[Symbol.asyncIterator]();
         for (;;) {

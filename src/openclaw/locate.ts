@@ -3,8 +3,10 @@ import { homedir } from 'node:os';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { agentIdPattern } from '../agents.ts';
 import { NexusError } from '../errors.ts';
+import type { ModelPrice } from '../prices.ts';
 import { isObject, type Json, readConfig } from './configfile.ts';
 import { type Retention, retentionOf } from './retention.ts';
+import { pricesOf } from './modelprices.ts';
 import { codeOf, readError, unreadable } from './unreadable.ts';
 
 /** Where one agent's data lies. None of these paths need exist. */
@@ -40,6 +42,8 @@ export interface State {
   /** Which agent owns what no session key tells apart. */
   defaultAgent: string;
   retention: Retention;
+  /** What its configuration says that models cost. */
+  prices: ModelPrice[];
 }
 
 type Env = Record<string, string | undefined>;
@@ -88,7 +92,15 @@ export async function locate(env: Env): Promise<State> {
     warnings.push(
       `session.store has no {agentId}: transcripts that no session key claims are archived under ${defaultAgent}.`,
     );
-  return { stateDir, configPath, warnings, agents, defaultAgent, retention: retentionOf(config) };
+  return {
+    stateDir,
+    configPath,
+    warnings,
+    agents,
+    defaultAgent,
+    retention: retentionOf(config),
+    prices: pricesOf(config),
+  };
 }
 
 function homeOf(env: Env): string {

@@ -11,14 +11,16 @@ const channels = new Set(
 );
 
 /**
- * What started a session, from its key: `cron`, `webhook`, `subagent`, `channel`, else `operator`.
- * `agent:x:cron:<job>[:run:<id>]`, `hook:<uuid>`, `agent:x:subagent:<uuid>`, `agent:x:telegram:direct:1`, ….
+ * What started a session, from its key: `cron`, `webhook`, `heartbeat`, `subagent`, `channel`, else `operator`.
+ * `agent:x:main:heartbeat`, `agent:x:cron:<job>[:run:<id>]`, `hook:<uuid>`, `agent:x:subagent:<uuid>`, `agent:x:telegram:direct:1`, ….
  */
 export function triggerOfKey(key: string): string {
   const parts = key.replace(/^agent:[^:]+:/, '').split(':');
   const [first = '', second = ''] = parts;
   if (first === 'cron') return 'cron';
   if (first === 'hook') return 'webhook';
+  // A heartbeat has a session of its own where it is set so; else it is a message among others in the main one.
+  if (parts.length > 1 && parts.at(-1) === 'heartbeat') return 'heartbeat';
   if (parts.includes('subagent')) return 'subagent';
   if (channels.has(first) || /^(?:direct|group|channel|dm)$/.test(second)) return 'channel';
   return 'operator';
