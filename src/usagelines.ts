@@ -116,8 +116,9 @@ export function readLines(before: { lines: number; asked: boolean }): {
         time.from = -1;
         const kind = usage !== -1 && usage < to ? 'parse' : kindOf(bytes, from, to);
         if (kind === 'parse' || (kind === 'user' && !asked)) {
-          parse(bytes, from, to);
+          if (at !== undefined) seen(timeIn(bytes, at));
           at = undefined;
+          parse(bytes, from, to);
         } else if (time.from !== -1) {
           if (lines.firstAt === undefined) seen(timeIn(bytes, time));
           at = { ...time };

@@ -36,18 +36,23 @@ export function mailIn(text: string, agent: string): Mail | undefined {
     if (fenced !== undefined && line.startsWith(fenced)) {
       inside = true;
       note(line.slice(fenced.length).split(' ')[0]);
-    } else if (line.startsWith('- ')) note(/^- (?:.*_)?([^ /]+?)(?:\.json)? \([^()]*\)$/.exec(line)?.[1]);
+    } else note(listed(line));
   }
   return undefined;
 
   function note(id: string | undefined): void {
-    if (id === undefined) return;
-    // In a file's name the id stands behind "_", which an agent's own name may hold too.
-    const at = id.startsWith(`${agent}.`) ? 0 : id.lastIndexOf(`_${agent}.`) + 1;
-    const item = id.slice(at);
-    if (item.startsWith(`${agent}.`) && /^[0-9a-z]{9,32}$/.test(item.slice(agent.length + 1)))
-      items.add(item);
+    const row = id?.startsWith(`${agent}.`) === true ? id.slice(agent.length + 1) : '';
+    if (id !== undefined && /^[0-9a-z]{9,32}$/.test(row)) items.add(id);
   }
+}
+
+/** The id in `- /inbox/github_main.0abc.json (github, …)` or `- main.0abc (github, …, 5 bytes)`. */
+function listed(line: string): string | undefined {
+  const [, named] = /^- (.+) \([^()]*\)$/.exec(line) ?? [];
+  if (named === undefined || !named.endsWith('.json')) return named;
+  const name = named.slice(named.lastIndexOf('/') + 1, -'.json'.length);
+  // A source holds no "_" in the name of a file; an agent's id may.
+  return name.slice(name.indexOf('_') + 1);
 }
 
 /** `github (3), putio (1)` */
