@@ -29,8 +29,10 @@ type Key = [at: number, model: number, ...tokens: [number, number, number, numbe
 /**
  * Which call counts, and for whom. Calls of an agent with the same time, model and token counts are one group. In it a
  * session has as many calls as the most that any one of its histories holds under different ids, less the most of them
- * that any one history shares, id for id, with a session that started earlier. A counted call costs the greatest that
- * any record of its group says. That depends on what is there alone, never on the order it came in.
+ * that any one history shares, id for id, with a session that started earlier. A call costs the greatest that any
+ * record of it, by its id, says. Where a session's histories have other ids for the same calls, the costliest of the
+ * one stands for the costliest of the other, and so on, and the greater cost counts. All that depends on what is there
+ * alone, never on the order it came in.
  *
  * All functions run within a transaction; `flush` ends it.
  */
@@ -107,7 +109,7 @@ export function openCounting(db: DatabaseSync): Counting {
     return session;
   }
 
-  function bump(session: number, [at, model, ...tokens]: Key, cost: number | null, calls: number): void {
+  function bump(session: number, [at, model, ...tokens]: Key, cost: number | null, sign: 1 | -1): void {
     const kind = (cost ?? 0) > 0 ? costKinds.recorded : cost === null ? costKinds.none : costKinds.zero;
     const quarter = Math.floor(at / quarterMs);
     const id = `${session} ${quarter} ${model} ${kind}`;
@@ -116,21 +118,19 @@ export function openCounting(db: DatabaseSync): Counting {
       sum = { key: [session, quarter, model, kind], sums: [0, 0, 0, 0, 0, 0], taken: false };
       sums.set(id, sum);
     }
-    sum.taken ||= calls < 0;
-    sum.sums[0] += calls;
-    sum.sums[1] += calls * tokens[0];
-    sum.sums[2] += calls * tokens[1];
-    sum.sums[3] += calls * tokens[2];
-    sum.sums[4] += calls * tokens[3];
-    sum.sums[5] += calls * (cost ?? 0);
+    sum.taken ||= sign < 0;
+    sum.sums[0] += sign;
+    sum.sums[1] += sign * tokens[0];
+    sum.sums[2] += sign * tokens[1];
+    sum.sums[3] += sign * tokens[2];
+    sum.sums[4] += sign * tokens[3];
+    sum.sums[5] += sign * (cost ?? 0);
   }
 
   /** Counts a group, or takes it back. */
   function count(key: Key, copies: readonly Copy[], sign: 1 | -1): void {
-    let cost: number | null = null;
-    for (const copy of copies) if (copy.cost !== null && copy.cost > (cost ?? -1)) cost = copy.cost;
-    for (const [session, calls] of callsBySession(copies, sessionOf))
-      if (calls > 0) bump(session, key, cost, sign * calls);
+    for (const [session, costs] of callsBySession(copies, sessionOf))
+      for (const cost of costs) bump(session, key, cost, sign);
   }
 
   function copiesOf(agent: number, key: Key): Copy[] {
@@ -224,14 +224,15 @@ export function openCounting(db: DatabaseSync): Counting {
   };
 }
 
-/** How many calls of one group each session has. */
-export function callsBySession(
-  copies: readonly Pick<Copy, 'transcript' | 'entry'>[],
+/** The costs of the calls of one group that each session has. */
+function callsBySession(
+  copies: readonly Copy[],
   sessionOf: (transcript: number) => { id: number; name: string; start: number },
-): Map<number, number> {
+): Map<number, (number | null)[]> {
   const histories = new Map<number, Map<number, Set<string>>>();
   const order = new Map<number, { id: number; name: string; start: number }>();
-  for (const { transcript, entry } of copies) {
+  const costs = new Map<string, number | null>();
+  for (const { transcript, entry, cost } of copies) {
     const session = sessionOf(transcript);
     order.set(session.id, session);
     let ofSession = histories.get(session.id);
@@ -239,20 +240,34 @@ export function callsBySession(
     let ids = ofSession.get(transcript);
     if (ids === undefined) ofSession.set(transcript, (ids = new Set()));
     ids.add(entry);
+    costs.set(entry, greater(costs.get(entry) ?? null, cost));
   }
-  const calls = new Map<number, number>();
+  const calls = new Map<number, (number | null)[]>();
   const earlier = new Set<string>();
   const sorted = [...order.values()].sort(
     (one, other) => compare(one.start, other.start) || compare(one.name, other.name),
   );
   for (const { id } of sorted) {
     const ofSession = [...(histories.get(id)?.values() ?? [])];
+    const own = ofSession.map((ids) => [...ids].filter((entry) => !earlier.has(entry)));
     const held = Math.max(...ofSession.map((ids) => ids.size));
-    const shared = Math.max(...ofSession.map((ids) => [...ids].filter((entry) => earlier.has(entry)).length));
-    calls.set(id, held - shared);
+    const shared = Math.max(...ofSession.map((ids, nth) => ids.size - (own[nth]?.length ?? 0)));
+    const ranked = own.map((ids) =>
+      ids.map((entry) => costs.get(entry) ?? null).sort((one, other) => (other ?? -1) - (one ?? -1)),
+    );
+    calls.set(
+      id,
+      Array.from({ length: held - shared }, (_, nth) =>
+        ranked.reduce<number | null>((most, list) => greater(most, list[nth] ?? null), null),
+      ),
+    );
     for (const ids of ofSession) for (const entry of ids) earlier.add(entry);
   }
   return calls;
+}
+
+function greater(one: number | null, other: number | null): number | null {
+  return (other ?? -1) > (one ?? -1) ? other : one;
 }
 
 function compare<T extends number | string>(one: T, other: T): number {

@@ -93,8 +93,8 @@ export function countSlowly(stored: Stored): Map<string, Figures> {
       const alike = entries.filter((entry) => entry.agent === agent && entry.loose === loose);
       const [one] = alike;
       if (one === undefined) continue;
-      const costs = alike.flatMap(({ cost }) => (cost === undefined ? [] : [cost]));
-      const cost = costs.length === 0 ? 0 : Math.max(...costs);
+      const costOf = (id: string): number =>
+        Math.max(-1, ...alike.filter((entry) => entry.id === id).map((entry) => entry.cost ?? -1));
       for (const session of new Set(alike.map((entry) => entry.session))) {
         const start = starts.get(`${agent}/${session}`) ?? 0;
         const before = (other: string): boolean => {
@@ -105,16 +105,25 @@ export function countSlowly(stored: Stored): Map<string, Figures> {
         const theirs = new Set(alike.filter((entry) => before(entry.session)).map(({ id }) => id));
         let most = 0;
         let mostShared = 0;
+        const costs: number[] = [];
         for (const history of new Set(mine.map((entry) => entry.history))) {
           const ids = new Set(mine.filter((entry) => entry.history === history).map(({ id }) => id));
+          const own = [...ids].filter((id) => !theirs.has(id));
           most = Math.max(most, ids.size);
-          mostShared = Math.max(mostShared, [...ids].filter((id) => theirs.has(id)).length);
+          mostShared = Math.max(mostShared, ids.size - own.length);
+          // The costliest of each history are the same call, and so on.
+          const sorted = own.map(costOf).sort((a, b) => b - a);
+          for (const [nth, cost] of sorted.entries()) costs[nth] = Math.max(costs[nth] ?? -1, cost);
         }
         const calls = most - mostShared;
         if (calls === 0) continue;
         const key = `${agent} ${session} ${one.day} ${one.model}`;
         const sums = figures.get(key) ?? [0, 0, 0, 0, 0, 0, 0];
-        const added = [1, ...one.tokens, cost, cost > 0 ? 1 : 0].map((count) => count * calls);
+        const paid = costs.slice(0, calls).filter((cost) => cost > 0);
+        const added = [
+          ...[1, ...one.tokens].map((count) => count * calls),
+          ...[paid.reduce((all, cost) => all + cost, 0), paid.length],
+        ];
         const [sum = 0, ...rest] = sums.map((figure, nth) => figure + (added[nth] ?? 0));
         figures.set(key, [sum, ...rest]);
       }

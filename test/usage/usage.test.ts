@@ -1,0 +1,488 @@
+import { randomUUID } from 'node:crypto';
+import { rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import type { About, Nexus } from '../../src/nexus.ts';
+import { composeMessage } from '../../src/openclaw/message.ts';
+import { pricesSchema } from '../../src/prices.ts';
+import { openSessions } from '../../src/sessions.ts';
+import { openLocalStore } from '../../src/stores/local.ts';
+import type { Store } from '../../src/stores/store.ts';
+import { openUsage, type Usage, type UsageOptions } from '../../src/usage.ts';
+import { temporary } from './history.ts';
+
+interface Ledger {
+  root: string;
+  file: string;
+  store: Store;
+  nexus: Nexus;
+  usage: Usage;
+  /** Appends lines at the end of a transcript. */
+  write: (
+    transcript: string,
+    lines: string[],
+    facts?: { complete?: boolean; about?: About; agent?: string },
+  ) => Promise<void>;
+}
+
+async function makeLedger(options: Partial<UsageOptions> = {}): Promise<Ledger> {
+  const root = await temporary();
+  const store = options.store ?? (await openLocalStore(path.join(root, 'store')));
+  const nexus = openSessions(store, options.now);
+  const file = path.join(root, 'usage', 'index.sqlite');
+  const usage = await openUsage({ timeZone: 'UTC', ...options, store, file });
+  onTestFinished(async () => {
+    await usage.close();
+    await store.close();
+  });
+  const lengths = new Map<string, number>();
+  return {
+    root,
+    file,
+    store,
+    nexus,
+    usage,
+    async write(transcript, lines, { complete = false, about = {}, agent = 'main' } = {}) {
+      const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(''));
+      const name = `${agent}/${transcript}`;
+      const facts = { complete, about };
+      lengths.set(name, await nexus.append(agent, transcript, lengths.get(name) ?? 0, bytes, facts));
+    },
+  };
+}
+
+const header = (timestamp: string) => JSON.stringify({ type: 'session', version: 3, id: 's', timestamp });
+
+function message(said: object, timestamp = '2026-11-20T10:00:00.000Z', id: string = randomUUID()): string {
+  return JSON.stringify({ type: 'message', id, parentId: null, timestamp, message: said });
+}
+
+function call(
+  fields: { at?: string; id?: string; model?: string; cost?: number; tokens?: number } = {},
+): string {
+  const { at, id, model = 'm', cost, tokens = 1_000_000 } = fields;
+  const usage = { input: tokens, output: 0, ...(cost === undefined ? {} : { cost: { total: cost } }) };
+  return message({ role: 'assistant', content: [], provider: 'p', model, usage }, at, id);
+}
+
+/** A store that counts what is read of transcripts, and how often they are listed. */
+function watched(store: Store): Store & { read: number; lists: number } {
+  return {
+    ...store,
+    read: 0,
+    lists: 0,
+    list(prefix) {
+      if (prefix !== 'sessions/inbox/') this.lists++;
+      return store.list(prefix);
+    },
+    async *open(name, from, to) {
+      for await (const piece of store.open(name, from, to)) {
+        this.read += piece.length;
+        yield piece;
+      }
+    },
+  };
+}
+
+describe('catching up', () => {
+  test('reads only what is new, and lists nothing but on first use, once a day and after a long time', async () => {
+    let now = Date.parse('2026-11-20T12:00:00Z');
+    const root = await temporary();
+    const store = watched(await openLocalStore(path.join(root, 'store')));
+    const { usage, write } = await makeLedger({ store, now: () => new Date(now) });
+    await write('x', [header('2026-11-20T10:00:00Z'), call()]);
+    await usage.catchUp();
+    expect(store.lists).toBeGreaterThan(0);
+    [store.read, store.lists] = [0, 0];
+    now += 3_600_000;
+    await write('x', [call()]);
+    const more = Buffer.byteLength(`${call()}\n`);
+    expect(await usage.catchUp()).toMatchObject({ complete: true, coverage: { transcripts: 1, unread: 0 } });
+    expect((await usage.query({})).totals.calls).toBe(2);
+    expect(store.read).toBeGreaterThanOrEqual(more);
+    expect(store.read).toBeLessThan(more + 100);
+    expect(store.lists).toBe(0);
+    now += 24 * 3_600_000;
+    await usage.catchUp();
+    expect(store.lists).toBeGreaterThan(0);
+    store.lists = 0;
+    now += 3 * 24 * 3_600_000;
+    await write('y', [call()]);
+    await usage.catchUp();
+    expect(store.lists).toBeGreaterThan(0);
+    expect((await usage.query({})).totals.calls).toBe(3);
+  });
+
+  test('finds appends that came right before, during and after a look, though each is announced once in 5 minutes', async () => {
+    let now = Date.parse('2026-11-20T12:00:00Z');
+    const { usage, write } = await makeLedger({ now: () => new Date(now) });
+    await write('x', [call()]);
+    for (let n = 2; n < 40; n++) {
+      await usage.catchUp();
+      now += (n % 7) * 60_000;
+      await write('x', [call()]);
+      await usage.catchUp();
+      expect((await usage.query({})).totals.calls).toBe(n);
+    }
+  });
+
+  test('drops rows of the feed that nobody needs', async () => {
+    let now = Date.parse('2026-11-20T12:00:00Z');
+    const { usage, write, store } = await makeLedger({ now: () => new Date(now) });
+    await write('x', [call()]);
+    await usage.catchUp();
+    const rows = async () => {
+      let count = 0;
+      for await (const _ of store.rows('Changes', '2026-11-20')) count++;
+      return count;
+    };
+    expect(await rows()).toBe(1);
+    now += 4 * 24 * 3_600_000;
+    await usage.catchUp();
+    expect(await rows()).toBe(0);
+  });
+
+  test('says of a partial line that it is not read, until it is finished or the transcript complete', async () => {
+    const { usage, nexus } = await makeLedger();
+    const half = Buffer.from(call({ id: 'a' }));
+    await nexus.append('main', 'x', 0, half.subarray(0, 40), { complete: false, about: {} });
+    expect(await usage.catchUp()).toMatchObject({ complete: false, coverage: { unread: 1, bytesRead: 0 } });
+    await nexus.append('main', 'x', 40, half.subarray(40), { complete: false, about: {} });
+    expect(await usage.catchUp()).toMatchObject({ complete: false });
+    expect((await usage.query({})).totals.calls).toBe(0);
+    await nexus.append('main', 'x', half.length, Buffer.alloc(0), { complete: true, about: {} });
+    expect(await usage.catchUp()).toMatchObject({ complete: true });
+    expect((await usage.query({})).totals.calls).toBe(1);
+    // It goes on after all: the last line was not the whole line, or the same one with its newline.
+    await nexus.append('main', 'x', half.length, Buffer.from(`\n${call()}\n`), {
+      complete: false,
+      about: {},
+    });
+    expect(await usage.catchUp()).toMatchObject({ complete: true, coverage: { oddities: [] } });
+    expect((await usage.query({})).totals.calls).toBe(2);
+  });
+
+  test('names what it cannot read and does not pass for complete, and reads it when it can', async () => {
+    const { usage, write, root } = await makeLedger();
+    await write('x', [call()]);
+    await write('y', [call()]);
+    const file = path.join(root, 'store', 'blobs', 'sessions', 'inbox', 'main', 'y.jsonl');
+    await writeFile(file, 'short');
+    const standing = await usage.catchUp();
+    expect(standing).toMatchObject({ complete: false, coverage: { unreadable: { count: 1 } } });
+    expect(standing.coverage.unreadable.examples[0]).toMatchObject({ agent: 'main', transcript: 'y' });
+    expect((await usage.query({})).totals.calls).toBe(1);
+    await writeFile(file, `${call({ id: 'later' }).padEnd(Buffer.byteLength(call()))}\n`);
+    expect(await usage.catchUp()).toMatchObject({ complete: true, coverage: { unreadable: { count: 0 } } });
+    expect((await usage.query({})).totals.calls).toBe(2);
+  });
+
+  test('reads a transcript anew that is shorter, or another, than what was read', async () => {
+    let now = Date.parse('2026-11-20T12:00:00Z');
+    const { usage, write, nexus, store } = await makeLedger({ now: () => new Date(now) });
+    await write('x', [call({ tokens: 1 }), call({ tokens: 2 })]);
+    await write('y', [call({ tokens: 4 })]);
+    await usage.catchUp();
+    await store.remove('sessions/inbox/main/x.jsonl');
+    await nexus.append('main', 'x', 0, Buffer.from(`${call({ tokens: 8 })}\n`), {
+      complete: false,
+      about: {},
+    });
+    now += 25 * 3_600_000;
+    await usage.catchUp();
+    expect((await usage.query({})).totals.input).toBe(12);
+    await store.remove('sessions/inbox/main/x.jsonl');
+    const longer = [call({ tokens: 16 }), call({ tokens: 32 }), call({ tokens: 64 })].join('\n');
+    await nexus.append('main', 'x', 0, Buffer.from(`${longer}\n`), { complete: false, about: {} });
+    now += 25 * 3_600_000;
+    await usage.catchUp();
+    expect((await usage.query({})).totals.input).toBe(4 + 16 + 32 + 64);
+    await store.remove('sessions/inbox/main/x.jsonl');
+    await store.removeRows('Sessions', 'main', ['x']);
+    now += 25 * 3_600_000;
+    await usage.catchUp();
+    expect((await usage.query({ by: ['session'] })).rows.map(({ session }) => session)).toEqual(['main/y']);
+  });
+
+  test('tells of records that are not as they should be, with the place of one', async () => {
+    const { usage, write } = await makeLedger();
+    await write('x', [header('2026-11-20T10:00:00Z'), 'nonsense', call()]);
+    await write('x', ['nonsense', message({ role: 'assistant', content: [] })]);
+    await usage.catchUp();
+    const { coverage } = await usage.query({});
+    expect(coverage.oddities).toEqual([
+      { kind: 'no_usage', count: 1, example: { agent: 'main', transcript: 'x', line: 5 } },
+      { kind: 'unparsable', count: 2, example: { agent: 'main', transcript: 'x', line: 2 } },
+    ]);
+    const { sessions } = await usage.sessions({});
+    expect(sessions[0]?.oddities).toEqual({ no_usage: 1, unparsable: 2 });
+  });
+
+  test('begins anew where the index is deleted, damaged or of another store', async () => {
+    const { usage, write, store, file } = await makeLedger();
+    await write('x', [call()]);
+    await usage.catchUp();
+    await rm(path.dirname(file), { recursive: true });
+    await usage.catchUp();
+    expect((await usage.query({})).totals.calls).toBe(1);
+    await usage.rebuild();
+    expect((await usage.query({})).totals.calls).toBe(1);
+    const damaged = path.join(path.dirname(file), 'damaged.sqlite');
+    await writeFile(damaged, 'no database at all'.repeat(1000));
+    const mended = await openUsage({ store, file: damaged });
+    await mended.catchUp();
+    expect((await mended.query({})).totals.calls).toBe(1);
+    await mended.close();
+    const root = await temporary();
+    const other = await openLocalStore(path.join(root, 'store'));
+    const moved = await openUsage({ store: other, file: damaged });
+    expect((await moved.query({})).asOf).toBeNull();
+    await moved.catchUp();
+    expect((await moved.query({})).totals.calls).toBe(0);
+    await moved.close();
+    await other.close();
+  });
+
+  test('stops when it is told to, and goes on from there', async () => {
+    const { usage, write } = await makeLedger();
+    for (let n = 0; n < 30; n++) await write(`x${n}`, [call()]);
+    const stop = new AbortController();
+    const standing = await usage.catchUp({
+      signal: stop.signal,
+      progress: ({ transcripts }) => {
+        if (transcripts === 3) stop.abort();
+      },
+    });
+    expect(standing.complete).toBe(false);
+    expect(standing.coverage.unread).toBeGreaterThan(0);
+    expect(await usage.catchUp()).toMatchObject({ complete: true });
+    expect((await usage.query({})).totals.calls).toBe(30);
+  });
+});
+
+describe('cost', () => {
+  const prices = pricesSchema.parse([
+    { model: 'm', input: 2, output: 0 },
+    { model: 'm', input: 3, output: 0, from: '2026-11-21' },
+    { model: 'free', input: 0, output: 0 },
+  ]);
+
+  test('is recorded, else estimated by the price of the day, else unpriced and never zero', async () => {
+    const { usage, write } = await makeLedger({ prices });
+    await write('x', [
+      call({ cost: 0.5 }),
+      call({ cost: 0, tokens: 2_000_000 }),
+      call({ at: '2026-11-21T00:00:00Z' }),
+      call({ model: 'free', cost: 0 }),
+      call({ model: 'free' }),
+      call({ model: 'unknown' }),
+    ]);
+    await usage.catchUp();
+    const { rows, totals } = await usage.query({ by: ['model', 'day'] });
+    expect(rows).toMatchObject([
+      { model: 'free', cost: 0, costCoverage: { recorded: 1, estimated: 1, unpriced: 0 } },
+      { model: 'm', day: '2026-11-20', cost: 4.5, costRecorded: 0.5, costEstimated: 4 },
+      { model: 'm', day: '2026-11-21', cost: 3, costCoverage: { recorded: 0, estimated: 1, unpriced: 0 } },
+      { model: 'unknown', cost: null, costCoverage: { recorded: 0, estimated: 0, unpriced: 1 } },
+    ]);
+    expect(totals).toMatchObject({ calls: 6, cost: 7.5 });
+    expect(totals.costCoverage).toEqual({ recorded: 2, estimated: 3, unpriced: 1 });
+  });
+
+  test('is estimated by what openclaw.json said when the call was made', async () => {
+    let now = Date.parse('2026-11-20T00:00:00Z');
+    const { usage, write, nexus } = await makeLedger({ prices, now: () => new Date(now) });
+    const price = { provider: 'p', model: 'm', output: 0, cacheRead: 0, cacheWrite: 0 };
+    await write('x', [call({ at: '2026-11-19T10:00:00Z' }), call({ at: '2026-11-22T10:00:00Z' })]);
+    await write('x', [call()], { agent: 'other' });
+    await nexus.setPrices('main', 'box', [{ ...price, input: 10 }]);
+    now += 24 * 3_600_000;
+    await nexus.setPrices('main', 'box', [{ ...price, input: 10 }]);
+    await nexus.setPrices('main', 'box', [{ ...price, input: 20 }]);
+    await usage.catchUp();
+    const { rows } = await usage.query({ by: ['agent', 'day'] });
+    expect(rows).toMatchObject([
+      { agent: 'main', day: '2026-11-19', cost: 10 },
+      { agent: 'main', day: '2026-11-22', cost: 20 },
+      { agent: 'other', cost: 2 },
+    ]);
+  });
+
+  test('sums by any dimension are the total', async () => {
+    const { usage, write } = await makeLedger({ prices });
+    for (let n = 0; n < 40; n++) {
+      const at = new Date(Date.parse('2026-10-24T00:00:00Z') + n * 3_333_333).toISOString();
+      const costs = n % 3 === 0 ? {} : { cost: n / 7 };
+      const about = { host: `h${n % 2}`, trigger: n % 2 === 0 ? 'cron' : 'channel' };
+      await write(
+        `x${n % 5}`,
+        [call({ at, tokens: n * 1003, model: n % 4 === 0 ? 'unknown' : 'm', ...costs })],
+        { about },
+      );
+    }
+    await usage.catchUp();
+    const { totals } = await usage.query({ tz: 'Asia/Kathmandu' });
+    for (const by of ['day', 'week', 'month', 'model', 'session', 'host', 'trigger', 'job'] as const) {
+      const answer = await usage.query({ by: [by], tz: 'Asia/Kathmandu' });
+      expect(answer.totals).toEqual(totals);
+      for (const sum of ['calls', 'total', 'costRecorded', 'costEstimated'] as const)
+        expect(answer.rows.reduce((all, row) => all + row[sum], 0)).toBeCloseTo(totals[sum], 9);
+    }
+  });
+});
+
+describe('asking', () => {
+  test('days are those of the time zone, and the last day of a period is within', async () => {
+    const { usage, write } = await makeLedger({ now: () => new Date('2026-11-22T12:00:00Z') });
+    await write('x', [
+      call({ at: '2026-11-20T22:59:59.999Z', tokens: 1 }),
+      call({ at: '2026-11-20T23:00:00.000Z', tokens: 2 }),
+      call({ at: '2026-11-21T22:59:59.999Z', tokens: 4 }),
+      call({ at: '2026-11-21T23:00:00.000Z', tokens: 8 }),
+    ]);
+    await usage.catchUp();
+    const of = async (request: object) =>
+      (await usage.query({ tz: 'Europe/Berlin', ...request })).totals.input;
+    const { rows } = await usage.query({ by: ['day'], tz: 'Europe/Berlin' });
+    expect(rows.map(({ day, input }) => [day, input])).toEqual([
+      ['2026-11-20', 1],
+      ['2026-11-21', 6],
+      ['2026-11-22', 8],
+    ]);
+    expect(await of({ from: '2026-11-21', to: '2026-11-21' })).toBe(6);
+    expect(await of({ from: '2026-11-21' })).toBe(14);
+    expect(await of({ to: '2026-11-21' })).toBe(7);
+    expect(await of({ from: '2026-11-21T00:00', to: '2026-11-22T00:00' })).toBe(6);
+    expect(await of({ from: '2026-11-20T23:00:00Z', to: '2026-11-22T00:00:00+01:00' })).toBe(6);
+    expect(await of({ last: '2d' })).toBe(14);
+    expect(await of({ last: '1d' })).toBe(8);
+  });
+
+  test.each([
+    [{ by: ['colour'] }, 'must be of agent'],
+    [{ from: 'yesterday' }, 'must be a date'],
+    [{ from: '2026-11-20T10:07' }, 'not on a quarter of an hour'],
+    [{ from: '2026-11-21', to: '2026-11-20' }, 'Nothing lies between'],
+    [{ last: '7d', from: '2026-11-20' }, 'either'],
+    [{ tz: 'Mars' }, 'is no time zone'],
+    [{ wrong: 1 }, 'wrong is nothing that can be asked for'],
+  ])('%j is refused in words', async (request, words) => {
+    const { usage } = await makeLedger();
+    await expect(usage.query(request as object)).rejects.toThrow(words);
+  });
+
+  test('filters take several values, and dimensions come in the order asked', async () => {
+    const { usage, write } = await makeLedger();
+    for (const agent of ['a', 'b', 'c']) await write('x', [call({ model: `m-${agent}` })], { agent });
+    await usage.catchUp();
+    const { rows } = await usage.query({ by: 'model,agent', agent: 'a, c' });
+    expect(rows.map((row) => Object.entries(row).slice(0, 2))).toEqual([
+      [
+        ['model', 'm-a'],
+        ['agent', 'a'],
+      ],
+      [
+        ['model', 'm-c'],
+        ['agent', 'c'],
+      ],
+    ]);
+    expect((await usage.query({ session: ['b/x'] })).totals.calls).toBe(1);
+    expect((await usage.query({ session: 'x' })).totals.calls).toBe(3);
+    expect((await usage.query({ trigger: 'unknown' })).totals.calls).toBe(3);
+  });
+
+  test('a trigger that is learned later is that of all that was counted before', async () => {
+    const { usage, write } = await makeLedger();
+    await write('x', [call()]);
+    await usage.catchUp();
+    await write('x', [call()], {
+      about: { trigger: 'cron', sessionKey: 'agent:main:cron:daily:run:1', host: 'box' },
+    });
+    await usage.catchUp();
+    const { rows } = await usage.query({ by: ['trigger', 'job', 'host'] });
+    expect(rows).toMatchObject([{ trigger: 'cron', job: 'daily', host: 'box', calls: 2 }]);
+  });
+
+  test('sessions are found by a part of their key, ordered and paged', async () => {
+    const { usage, write } = await makeLedger();
+    for (let n = 0; n < 7; n++)
+      await write(`x${n}`, [header(`2026-11-1${n}T10:00:00Z`), call({ cost: n, tokens: 100 - n })], {
+        about: { sessionKey: `agent:main:telegram:direct:${n}`, trigger: 'channel' },
+      });
+    await write('x3~2', [call({ cost: 0.5 })]);
+    await usage.catchUp();
+    const first = await usage.sessions({ limit: 2, text: 'TELEGRAM' });
+    expect(first.found).toBe(7);
+    expect(first.sessions.map(({ session }) => session)).toEqual(['x6', 'x5']);
+    expect((await usage.sessions({ limit: 2, offset: 6 })).sessions.map(({ session }) => session)).toEqual([
+      'x0',
+    ]);
+    const { sessions } = await usage.sessions({ order: 'start', ascending: true });
+    expect(sessions.map(({ session }) => session)).toEqual(['x0', 'x1', 'x2', 'x3', 'x4', 'x5', 'x6']);
+    expect(sessions[3]).toMatchObject({
+      key: 'agent:main:telegram:direct:3',
+      start: '2026-11-13T10:00:00.000Z',
+      calls: 2,
+      transcripts: [{ transcript: 'x3' }, { transcript: 'x3~2' }],
+    });
+  });
+
+  test('the top has the costliest jobs, and the runs that cost over twice their median', async () => {
+    const { usage, write } = await makeLedger();
+    const run = (job: string, nth: number, cost: number) =>
+      write(`${job}${nth}`, [call({ cost })], {
+        about: { sessionKey: `agent:main:cron:${job}:run:${nth}`, trigger: 'cron' },
+      });
+    for (const [nth, cost] of [1, 1, 1, 2, 2.5].entries()) await run('daily', nth, cost);
+    for (const [nth, cost] of [1, 9].entries()) await run('twice', nth, cost);
+    await usage.catchUp();
+    const { jobs, outliers, sessions } = await usage.top({});
+    expect(jobs).toMatchObject([
+      { job: 'twice', runs: 2, cost: 10, medianCost: 5 },
+      { job: 'daily', runs: 5, cost: 7.5, medianCost: 1 },
+    ]);
+    expect(outliers).toEqual([{ agent: 'main', job: 'daily', session: 'daily4', cost: 2.5, median: 1 }]);
+    expect(sessions[0]?.session).toBe('twice1');
+  });
+});
+
+test('a session that began with mail from Nexus is a webhook’s, and its cost is that of the items', async () => {
+  const { usage, write } = await makeLedger();
+  const id = 'main.0abcdefgh0000aaaaaaaa';
+  const item = {
+    id,
+    source: 'github',
+    receivedAt: '2026-11-20T09:00:00Z',
+    file: `/i/github_${id}.json`,
+    bytes: 9,
+  };
+  const sees = { directory: '/i', writable: true };
+  const text = composeMessage({ batch: 'b1', items: [item], sees, inlineBytes: 0 });
+  await write(
+    'told',
+    [header('2026-11-20T10:00:00Z'), message({ role: 'user', content: text }), call({ cost: 0.25 })],
+    {
+      about: { trigger: 'operator' },
+    },
+  );
+  await write('told', [call({ cost: 0.5 })]);
+  // Whoever only quotes it later on is charged nothing.
+  await write('quotes', [
+    message({ role: 'user', content: 'hi' }),
+    message({ role: 'user', content: text }),
+    call({ cost: 4 }),
+  ]);
+  await usage.catchUp();
+  expect(await usage.items('main/told')).toEqual([id]);
+  expect(await usage.costOf(id)).toMatchObject({
+    sessions: ['main/told'],
+    items: 1,
+    sums: { cost: 0.75, calls: 2 },
+  });
+  expect(await usage.costOf('main.other')).toBeUndefined();
+  const { rows } = await usage.query({ by: ['trigger', 'source'] });
+  expect(rows).toMatchObject([
+    { trigger: 'unknown', source: 'none', cost: 4 },
+    { trigger: 'webhook', source: 'github', cost: 0.75 },
+  ]);
+});
