@@ -30,10 +30,11 @@ const listEveryMs = 86_400_000;
 const chunkCalls = 1000;
 const chunkBytes = 8 * 1024 * 1024;
 /** Transcripts read at once. */
-const readers = 8;
+const readers = 24;
 /** With more than these to be read anew, all is: what is counted of one is found by reading through all. */
 const mostAnew = 50;
 const mostTries = 20;
+const mostTogether = 16;
 const mostRefused = 3;
 
 interface Pending {
@@ -94,9 +95,18 @@ export function openCatchUp(
     await promise;
   }
 
+  /** A turn of the event loop, and further ones while each brings more: they share a transaction. */
+  async function gather(): Promise<void> {
+    let before: number;
+    do {
+      before = waiting.length;
+      await new Promise(setImmediate);
+    } while (waiting.length > before && waiting.length < mostTogether);
+  }
+
   async function flush(): Promise<void> {
     while (waiting.length > 0) {
-      await new Promise(setImmediate);
+      await gather();
       const batch = waiting;
       waiting = [];
       try {
@@ -178,12 +188,8 @@ export function openCatchUp(
           await drop(run, agent, name, looks);
           return;
         }
-        const how = await readTo(run, card);
-        if (how === 'stopped') return;
-        if (how === 'read') {
-          await commit(() => dropPending.run(agent, name, looks));
-          return;
-        }
+        const how = await readTo(run, card, () => dropPending.run(agent, name, looks));
+        if (how !== 'again') return;
       } catch (error) {
         if (!(error instanceof NexusError) || failedWith(error, 'busy')) throw error;
         reason = describe(error);
@@ -225,10 +231,12 @@ export function openCatchUp(
     throw new IndexGone();
   }
 
-  /** `again` where the transcript has to be looked at once more. */
-  async function readTo(run: Run, card: Card): Promise<'read' | 'again' | 'stopped'> {
-    const epoch = await index.read(() => index.epoch());
-    const state = await index.read(() => states.stateOf(card.agent, card.transcript));
+  /** `again` where the transcript has to be looked at once more; `done` is part of the last transaction. */
+  async function readTo(run: Run, card: Card, done: () => void): Promise<'read' | 'again' | 'stopped'> {
+    const { epoch, state } = await index.read(() => ({
+      epoch: index.epoch(),
+      state: states.stateOf(card.agent, card.transcript),
+    }));
     const readTo = state?.readTo ?? 0;
     if (state !== undefined && (card.length < readTo || (state.tail && card.length > readTo)))
       return await anew(run, card, state);
@@ -237,6 +245,7 @@ export function openCatchUp(
         const current = states.made(card);
         states.described(current, card);
         if (current.unreadable !== null) states.unreadable(current, null);
+        done();
       });
       return 'read';
     }
@@ -245,7 +254,7 @@ export function openCatchUp(
     let from = readTo;
     let sinceTaken = 0;
 
-    const submit = async (taken: Lines, ended: boolean): Promise<boolean> => {
+    const submit = async (taken: Lines, ended: boolean, last: boolean): Promise<boolean> => {
       const mail = taken.asked === undefined ? undefined : mailIn(taken.asked, card.agent);
       const latest = lines.seam();
       const chunk: Chunk = { from, lines: taken, seam: latest.length > 0 ? latest : seam, tail: ended, mail };
@@ -254,8 +263,8 @@ export function openCatchUp(
         took = false;
         const current = index.epoch() === epoch ? states.made(card) : undefined;
         if (current?.readTo !== from || current.tail) return;
-        states.described(current, card);
-        states.apply(current, chunk);
+        states.apply(current, card, chunk);
+        if (last) done();
         took = true;
       });
       from += taken.bytes;
@@ -277,14 +286,14 @@ export function openCatchUp(
       run.read(bytes.length);
       sinceTaken += bytes.length;
       if (sinceTaken >= chunkBytes || lines.calls() >= chunkCalls) {
-        if (!(await submit(lines.take(), false))) return 'again';
+        if (!(await submit(lines.take(), false, false))) return 'again';
         if (run.signal?.aborted === true) return 'stopped';
       }
     }
     run.refused = 0;
     const ended = card.complete && lines.waiting() > 0;
     if (ended) lines.end();
-    return (await submit(lines.take(), ended)) ? 'read' : 'again';
+    return (await submit(lines.take(), ended, true)) ? 'read' : 'again';
   }
 
   async function anew(run: Run, card: Card, state: State): Promise<'again'> {

@@ -145,6 +145,8 @@ async function connect(file: string, storeId: string): Promise<IndexFile> {
     const identity = identityOf(file);
     opened.exec('PRAGMA journal_mode = WAL');
     opened.exec('PRAGMA synchronous = NORMAL');
+    // Pages: 32 MiB. A first reading writes the same pages again and again.
+    opened.exec('PRAGMA wal_autocheckpoint = 8000');
     opened.exec('PRAGMA temp_store = MEMORY');
     opened.exec('PRAGMA cache_size = -32000');
     await whenFree(file, () => transaction(opened, () => prepare(opened, storeId)));

@@ -47,7 +47,7 @@ type Kind = 'parse' | 'user' | 'skip';
  * `{"type":"message","id":…,"parentId":…,"timestamp":…,"message":{"role":"…"`, or `{"type":"…"` of another type. What
  * begins otherwise is parsed whole. Also parsed is whatever holds the bytes `"usage":`, which inside a text would be
  * `\"usage\":`, and what does not end as an object: a line that a crash has torn, with the next one behind it, is found
- * out that way.
+ * out that way. One that is torn and has nothing of a call in it is not looked into, and may pass for whole.
  */
 export function readLines(before: { lines: number; asked: boolean }): {
   read: (piece: Uint8Array) => void;

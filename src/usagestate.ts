@@ -1,5 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite';
-import type { Card } from './nexus.ts';
+import type { About, Card } from './nexus.ts';
 import type { Counting, Place } from './usagecount.ts';
 import type { Lines } from './usagelines.ts';
 import type { Mail } from './usagemail.ts';
@@ -37,10 +37,10 @@ export interface States {
   stateOf: (agent: string, name: string) => State | undefined;
   /** Makes what is not there. */
   made: (card: Pick<Card, 'agent' | 'transcript'>) => State;
-  /** What the card says; answers whether anything of it was new. */
+  /** Notes what the card says. */
   described: (state: State, card: Card) => void;
-  /** Takes up a chunk: the caller has compared where it begins. */
-  apply: (state: State, chunk: Chunk) => void;
+  /** Notes what the card says, and takes up a chunk: the caller has compared where it begins. */
+  apply: (state: State, card: Card, chunk: Chunk) => void;
   unreadable: (state: State, reason: string | null) => void;
   /** Takes back what was read, to read it again. */
   reset: (state: State) => void;
@@ -156,6 +156,15 @@ export function openStates(db: DatabaseSync, counting: Counting): States {
     );
   }
 
+  /** True where the card says another thing of the session than it did. */
+  function note(state: State, card: Pick<Card, 'length' | 'complete' | keyof About>): boolean {
+    const key = card.sessionKey ?? null;
+    const trigger = card.trigger ?? null;
+    const host = card.host ?? null;
+    describe.run(card.length, card.complete ? 1 : 0, key, trigger, host, state.transcript);
+    return key !== state.key || trigger !== state.trigger || host !== state.host;
+  }
+
   function takeBack(state: State): void {
     counting.remove(state);
     deleteOdd.run(state.transcript);
@@ -181,14 +190,10 @@ export function openStates(db: DatabaseSync, counting: Counting): States {
     },
 
     described(state, card) {
-      const key = card.sessionKey ?? null;
-      const trigger = card.trigger ?? null;
-      const host = card.host ?? null;
-      describe.run(card.length, card.complete ? 1 : 0, key, trigger, host, state.transcript);
-      if (key !== state.key || trigger !== state.trigger || host !== state.host) refresh(state);
+      if (note(state, card)) refresh(state);
     },
 
-    apply(state, { lines, from, seam, tail, mail }) {
+    apply(state, card, { lines, from, seam, tail, mail }) {
       const asked = state.asked || lines.asked !== undefined;
       advance.run(
         from + lines.bytes,
@@ -203,6 +208,7 @@ export function openStates(db: DatabaseSync, counting: Counting): States {
         mail?.source ?? null,
         state.transcript,
       );
+      note(state, card);
       for (const item of mail?.items ?? []) addItem.run(state.transcript, item);
       for (const [kind, { count, line }] of lines.odd) addOdd.run(state.transcript, kind, count, line);
       refresh(state);

@@ -1,4 +1,4 @@
-// `npm run bench [-- archive idle memory start azure webhooks]`: figures are ratios against a peer or a limit of the same run.
+// `npm run bench [-- archive idle memory start azure webhooks usage]`: figures are ratios against a peer or a limit of the same run.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -22,7 +22,15 @@ const binary = path.join(project, 'bin', 'nexus.js');
 const root = await mkdtemp(path.join(tmpdir(), 'nexus-bench-'));
 const figures: Figure[] = [];
 const left: string[] = [];
-const suites: Record<string, () => Promise<void>> = { archive, idle, memory, start, azure, webhooks };
+const suites: Record<string, () => Promise<void>> = {
+  archive,
+  idle,
+  memory,
+  start,
+  azure,
+  webhooks,
+  usage,
+};
 
 const wanted = process.argv.slice(2).filter((name) => !name.startsWith('-'));
 const unknown = wanted.filter((name) => suites[name] === undefined);
@@ -56,6 +64,14 @@ async function webhooks(): Promise<void> {
   const part = process.argv.includes('--quick') ? 10 : 1;
   const counts = { requests: 30_000 / part, azure: 3_000 / part, pending: 10_000 / part };
   figures.push(...(await webhookFigures(place, counts)));
+}
+
+/** The first index of 1.3 GB, a warm query over it, and an append beside the feed. */
+async function usage(): Promise<void> {
+  const { usageFigures } = await import('./usage.ts');
+  const part = process.argv.includes('--quick') ? 20 : 1;
+  figures.push(...(await usageFigures(place, 1.3e9 / part, (reason) => left.push(reason))));
+  await rm(path.join(root, 'usage'), { recursive: true });
 }
 
 /** 1 GiB in 5,000 transcripts into a fresh embedded store, beside rclone and cp of the same files. */

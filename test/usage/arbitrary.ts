@@ -44,7 +44,7 @@ const other = fc.constantFrom(
   '{"type":"custom","customType":"x","data":{"usage":{"input":3}},"id":"c1","timestamp":"2026-11-20T21:00:00.000Z"}',
   'no json',
   '',
-  '{"type":"message","id":"t2","parentId":null,"timestamp":"2026-11-20T22:00:00.000Z","message":{"role":"toolResult","content":"torn{"type":"message","id":"x"}}',
+  '{"type":"message","id":"t2","parentId":null,"timestamp":"2026-11-20T22:00:00.000Z","message":{"role":"toolResult","content":"torn{"type":"message","id":"x","usage":{}}}',
   '{"type":"message","message":{"role":"assistant","provider":"p","model":"m1","usage":{"input":4}}}',
 );
 

@@ -2,6 +2,7 @@ import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import type { Card } from '../../src/nexus.ts';
 import { openSessions } from '../../src/sessions.ts';
 import { openLocalStore } from '../../src/stores/local.ts';
 import { openUsage, type Usage } from '../../src/usage.ts';
@@ -12,6 +13,11 @@ import { sumUp } from '../../src/usagequery.ts';
 import { openStates } from '../../src/usagestate.ts';
 import { histories, type History, interleaved } from './arbitrary.ts';
 import { countedBy, countSlowly, type Stored, temporary } from './history.ts';
+
+function cardOf(agent: string, transcript: string): Card {
+  const [path, storedAt] = ['', new Date(0).toISOString()];
+  return { agent, transcript, path, length: 0, complete: true, storedAt, updatedAt: storedAt };
+}
 
 function storedOf(given: readonly History[]): Stored {
   return new Map(
@@ -88,7 +94,7 @@ test('a call counts once, wherever it stands and whichever place is read first',
         await index.write(() => {
           counting.begin();
           const state = states.made({ agent, transcript });
-          states.apply(state, {
+          states.apply(state, cardOf(agent, transcript), {
             from: state.readTo,
             lines,
             seam: new Uint8Array(),
@@ -107,7 +113,7 @@ test('a call counts once, wherever it stands and whichever place is read first',
             again.read(Buffer.from(history?.text ?? '').subarray(0, offset + bytes.length));
             if (ended) again.end();
             const fresh = states.made({ agent, transcript });
-            states.apply(fresh, {
+            states.apply(fresh, cardOf(agent, transcript), {
               from: 0,
               lines: again.take(),
               seam: new Uint8Array(),
