@@ -6,7 +6,7 @@ export interface Lines {
   /** Bytes of whole lines, and how many lines they are. */
   bytes: number;
   lines: number;
-  /** Time of the first header, and of the first and last record that has one; ms since 1970. */
+  /** Time of the first header, and of the first and last header or message that has one; ms since 1970. */
   headerAt: number | undefined;
   firstAt: number | undefined;
   lastAt: number | undefined;
@@ -83,7 +83,8 @@ export function readLines(before: { lines: number; asked: boolean }): {
     }
     const at = timeOf(record['timestamp']);
     if (record['type'] === 'session') lines.headerAt ??= at;
-    seen(at);
+    // Others are not looked into unless they happen to say "usage".
+    if (record['type'] === 'session' || record['type'] === 'message') seen(at);
     const call = callOf(record, odd);
     if (call !== undefined) lines.calls.push(call);
     else if (!asked) askedIn(record);
