@@ -19,7 +19,9 @@ export async function keepPrices(
   prices: readonly ModelPrice[],
   now: Date,
 ): Promise<void> {
-  const text = JSON.stringify(prices);
+  const checked = modelPricesSchema.safeParse(prices);
+  if (!checked.success) throw new NexusError('invalid', `The prices of ${host} are none that can be kept.`);
+  const text = JSON.stringify(checked.data);
   let last: string | undefined;
   for await (const row of store.rows(table, checkAgentId(agent)))
     if (row['host'] === host) last = textIn(row);

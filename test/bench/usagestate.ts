@@ -26,11 +26,11 @@ export async function makeHistory(stateDir: string, bytes: number): Promise<void
     const id = randomUUID();
     let at = Date.UTC(2026, 7, 1) + upTo(110 * 86_400_000);
     const lines: string[] = [];
-    let size = 0;
+    const written = { bytes: 0 };
     const push = (record: object): void => {
       const line = `${JSON.stringify(record)}\n`;
       lines.push(line);
-      size += line.length;
+      written.bytes += line.length;
     };
     let parentId: string | null = null;
     const say = (message: object): void => {
@@ -53,7 +53,7 @@ export async function makeHistory(stateDir: string, bytes: number): Promise<void
       });
     push({ type: 'session', version: 3, id, timestamp: new Date(at).toISOString(), cwd: '/srv/work' });
     const enough = 260_000 * (0.3 + Math.random() * 1.4);
-    while (size < enough) {
+    while (written.bytes < enough) {
       say({ role: 'user', content: [{ type: 'text', text: some(400) }], timestamp: at });
       for (let tool = 0; tool < 3; tool++) {
         const call = {
@@ -76,7 +76,7 @@ export async function makeHistory(stateDir: string, bytes: number): Promise<void
     const file = path.join(sessions, `${id}.jsonl`);
     await writeFile(file, lines.join(''));
     await utimes(file, at / 1000, at / 1000);
-    made += size;
+    made += written.bytes;
   }
 }
 

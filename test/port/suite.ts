@@ -388,6 +388,18 @@ export function describePort(name: string, open: () => Promise<OpenPort>): void 
       expect(await nexus.mark('other', 'box')).toBeUndefined();
     });
 
+    test('takes the prices of a host, also many and none, and refuses what is no price', async () => {
+      const price = { provider: 'a/ö', model: 'x:y', input: 1, output: 2.5, cacheRead: 0, cacheWrite: 0 };
+      await nexus.setPrices('main', 'a/b c%2f?ö', [price]);
+      await nexus.setPrices('main', 'box', []);
+      const many = Array.from({ length: 2000 }, (_, n) => ({ ...price, model: `model ${n}` }));
+      await nexus.setPrices('main', 'box', many);
+      expect(await failure(nexus.setPrices('../x', 'box', []))).toEqual({ code: 'invalid' });
+      expect(await failure(nexus.setPrices('main', 'box', [{ ...price, input: -1 }]))).toEqual({
+        code: 'invalid',
+      });
+    });
+
     test('stores the same bytes however they are split', async () => {
       await fc.assert(
         fc.asyncProperty(

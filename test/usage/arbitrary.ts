@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 
 /** A history of a session, as a text and the places where it is cut. */
 export interface History {
@@ -31,7 +31,10 @@ const call = fc
         provider: 'p',
         model,
         usage: {
-          ...{ input, output, cacheRead, cacheWrite },
+          input,
+          output,
+          cacheRead,
+          cacheWrite,
           ...(cost === undefined ? {} : { cost: { total: cost } }),
         },
       },

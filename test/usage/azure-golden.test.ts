@@ -5,4 +5,6 @@ import { goldenTests } from './golden.ts';
 
 await shipOverAzure();
 
-describe('over serve on Azure', () => goldenTests());
+describe('over serve on Azure', () => {
+  goldenTests();
+});

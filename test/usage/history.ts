@@ -120,15 +120,13 @@ export function countSlowly(stored: Stored): Map<string, Figures> {
         const key = `${agent} ${session} ${one.day} ${one.model}`;
         const sums = figures.get(key) ?? [0, 0, 0, 0, 0, 0, 0];
         const paid = costs.slice(0, calls).filter((cost) => cost > 0);
-        const added = [
-          ...[1, ...one.tokens].map((count) => count * calls),
-          ...[paid.reduce((all, cost) => all + cost, 0), paid.length],
-        ];
+        const cost = paid.reduce((all, each) => all + each, 0);
+        const added = [calls, ...one.tokens.map((count) => count * calls), cost, paid.length];
         const [sum = 0, ...rest] = sums.map((figure, nth) => figure + (added[nth] ?? 0));
         figures.set(key, [sum, ...rest]);
       }
     }
-  return new Map([...figures].sort());
+  return figures;
 }
 
 function lineIn(raw: string): Line | undefined {
@@ -155,7 +153,7 @@ export async function countedBy(usage: Usage): Promise<Map<string, Figures>> {
       row.costCoverage.recorded,
     ],
   ]);
-  return new Map(figures.sort());
+  return new Map(figures);
 }
 
 /** A directory of this test's own, removed after it. */

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type Lines, readLines } from '../../src/usagelines.ts';
 import { type Call, callOf, type Oddity } from '../../src/usagerecord.ts';

@@ -6,7 +6,10 @@ const ids = ['my_agent.0abcdefgh0000aaaaaaaa', 'my_agent.0abcdefgh0001bbbbbbbb']
 
 function items(source = 'github', content?: string) {
   return ids.map((id) => ({
-    ...{ id, source, receivedAt: '2026-11-23T10:00:00.000Z', bytes: 10 },
+    id,
+    source,
+    receivedAt: '2026-11-23T10:00:00.000Z',
+    bytes: 10,
     file: `/home/x/inbox/webhooks/${source}_${id}.json`,
     ...(content === undefined ? {} : { content }),
   }));

@@ -4,8 +4,16 @@ import { type Period, periodsOf, type Price, pricesSchema } from '../../src/pric
 const price = (fields: object): Price[] =>
   pricesSchema.parse([{ model: 'm', input: 1, output: 2, ...fields }]);
 const seen = (input: number, seenAt: number, fields: object = {}) => ({
-  ...{ agent: 'a', host: 'h', provider: 'p', model: 'm', output: 0, cacheRead: 0, cacheWrite: 0 },
-  ...{ input, seenAt, ...fields },
+  agent: 'a',
+  host: 'h',
+  provider: 'p',
+  model: 'm',
+  output: 0,
+  cacheRead: 0,
+  cacheWrite: 0,
+  input,
+  seenAt,
+  ...fields,
 });
 const inputs = (periods: Period[]) => periods.map(({ from, rates }) => [from, rates?.input]);
 const at = (date: string) => Date.parse(`${date}T00:00:00Z`);
