@@ -223,24 +223,27 @@ export function daySql(db: DatabaseSync, days: Days): string {
   return `(r.quarter + ${offset}) / ${quartersOfDay}`;
 }
 
-const prepared = new WeakMap<DatabaseSync, string>();
+const prepared = new WeakMap<DatabaseSync, { prices: PriceTable; names: string }>();
 
 /** Lays the prices of every agent and model beside the index, for the connection alone. */
 export function preparePrices(db: DatabaseSync, prices: PriceTable): void {
   const agents = db.prepare('SELECT id, name FROM agents').all();
   const models = db.prepare('SELECT id, provider, model FROM models').all();
-  const state = JSON.stringify([prices, agents, models]);
-  if (prepared.get(db) === state) return;
+  const names = JSON.stringify([agents, models]);
+  const last = prepared.get(db);
+  if (last?.prices === prices && last.names === names) return;
   db.exec(`CREATE TEMP TABLE IF NOT EXISTS price (
     agent INTEGER NOT NULL, model INTEGER NOT NULL, begins INTEGER NOT NULL, ends INTEGER NOT NULL,
     input REAL, output REAL, cache_read REAL, cache_write REAL, free INTEGER NOT NULL,
     PRIMARY KEY (agent, model, begins)) WITHOUT ROWID; DELETE FROM temp.price`);
   const insert = db.prepare('INSERT INTO temp.price VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)');
-  for (const agent of agents)
+  for (const agent of agents) {
+    const name = String(agent['name']);
+    const seen = prices.seen.filter((price) => price.agent === name);
     for (const model of models) {
       const periods = periodsOf(
-        prices,
-        String(agent['name']),
+        { own: prices.own, seen },
+        name,
         String(model['provider']),
         String(model['model']),
       );
@@ -262,7 +265,8 @@ export function preparePrices(db: DatabaseSync, prices: PriceTable): void {
         );
       });
     }
-  prepared.set(db, state);
+  }
+  prepared.set(db, { prices, names });
 }
 
 /** The columns of `sumsSql`. */

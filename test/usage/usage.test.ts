@@ -287,6 +287,8 @@ describe('cost', () => {
     ]);
     expect(totals).toMatchObject({ calls: 6, cost: 7.5 });
     expect(totals.costCoverage).toEqual({ recorded: 2, estimated: 3, unpriced: 1 });
+    await usage.rebuild();
+    expect((await usage.query({ by: ['model', 'day'] })).rows).toEqual(rows);
   });
 
   test('is estimated by what openclaw.json said when the call was made', async () => {
