@@ -92,7 +92,7 @@ describe('of a transcript', () => {
 
   test('a line that was torn and continued by the next is counted as one that cannot be parsed', () => {
     const torn =
-      '{"type":"message","id":"u","parentId":null,"timestamp":"2026-11-20T09:00:00Z","message":{"role":"user","content":"ab';
+      '{"type":"message","id":"u","parentId":null,"timestamp":"2026-11-20T09:00:00Z","message":{"role":"toolResult","content":"ab';
     const lines = read(`${torn}${assistant()}\n${torn}\n${assistant()}\n`);
     expect(lines.calls).toHaveLength(1);
     expect(kinds(lines)).toEqual({ unparsable: { count: 2, line: 1 } });
