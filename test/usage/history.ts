@@ -129,6 +129,16 @@ export function countSlowly(stored: Stored): Map<string, Figures> {
   return figures;
 }
 
+/** Lines that are no JSON object. */
+export function countUnparsable(stored: Stored): number {
+  return [...stored.values()].reduce((sum, { text, complete }) => {
+    const lines = text.split('\n');
+    const last = lines.pop() ?? '';
+    const whole = complete ? [...lines, last] : lines;
+    return sum + whole.filter((line) => line.trim() !== '' && lineIn(line) === undefined).length;
+  }, 0);
+}
+
 function lineIn(raw: string): Line | undefined {
   try {
     const line: unknown = JSON.parse(raw);

@@ -12,7 +12,7 @@ import { readLines } from '../../src/usagelines.ts';
 import { sumUp } from '../../src/usagequery.ts';
 import { openStates } from '../../src/usagestate.ts';
 import { histories, type History, interleaved } from './arbitrary.ts';
-import { countedBy, countSlowly, type Stored, temporary } from './history.ts';
+import { countedBy, countSlowly, countUnparsable, type Stored, temporary } from './history.ts';
 
 function cardOf(agent: string, transcript: string): Card {
   const [path, storedAt] = ['', new Date(0).toISOString()];
@@ -49,7 +49,10 @@ test('whatever the order and the pieces in which transcripts come, what counts i
         }
         const wanted = countSlowly(storedOf(given));
         for (const reader of readers) {
-          const { complete } = await reader.catchUp();
+          const { complete, coverage } = await reader.catchUp();
+          // Calls have an identity; a line that two readers take up would show here.
+          const unparsable = coverage.oddities.find(({ kind }) => kind === 'unparsable')?.count ?? 0;
+          expect(unparsable).toBe(countUnparsable(storedOf(given)));
           expect(await countedBy(reader)).toEqual(wanted);
           const partial = given.some(({ text, complete: ended }) => !ended && !/(^|\n)$/.test(text));
           expect(complete).toBe(!partial);
