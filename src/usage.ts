@@ -39,21 +39,24 @@ export interface UsageAnswer extends Standing {
 export interface Usage {
   /** Reads what was stored since. Rejects with the store's error; what was read until then stays. */
   catchUp: (options?: CatchUpOptions) => Promise<Standing>;
-  /** `invalid` for a request that makes no sense. */
-  query: (request: UsageRequest) => Promise<UsageAnswer>;
-  sessions: (request: SessionsRequest) => Promise<SessionsAnswer & Standing>;
+  /** `invalid` for a request that makes no sense. Here and below, `within` are the only agents that the answer knows of. */
+  query: (request: UsageRequest, within?: Within) => Promise<UsageAnswer>;
+  sessions: (request: SessionsRequest, within?: Within) => Promise<SessionsAnswer & Standing>;
   /** The costliest sessions, cron jobs, and runs that cost over twice the median of their job. */
-  top: (request: UsageRequest) => Promise<Top & Standing>;
+  top: (request: UsageRequest, within?: Within) => Promise<Top & Standing>;
   /** Ids of the webhook items that began a session, given as `agent/session`. */
   items: (session: string) => Promise<string[]>;
   /** What handling a webhook item has cost; `undefined` where no session is known that it began. */
   costOf: (item: string) => Promise<ItemCost | undefined>;
-  standing: () => Promise<Standing>;
+  standing: (within?: Within) => Promise<Standing>;
   /** Forgets the index and reads everything again. */
   rebuild: (options?: CatchUpOptions) => Promise<Standing>;
   /** Closes the index; the store is its opener's. */
   close: () => Promise<void>;
 }
+
+/** Agents whose figures one may see; not said: all. */
+export type Within = readonly string[] | undefined;
 
 export interface UsageOptions {
   store: Store;
@@ -103,23 +106,29 @@ export async function openUsage(options: UsageOptions): Promise<Usage> {
     return await standing();
   }
 
-  async function standing(): Promise<Standing> {
-    return await opened.index.read(() => coverageOf(opened.index.db));
+  async function standing(within?: Within): Promise<Standing> {
+    return await opened.index.read(() => coverageOf(opened.index.db, within));
   }
 
   /** Within one snapshot, so that what it says of itself fits its sums. */
-  async function answered<T>(work: (db: IndexFile['db'], table: PriceTable) => T): Promise<T & Standing> {
+  async function answered<T>(
+    work: (db: IndexFile['db'], table: PriceTable) => T,
+    within?: Within,
+  ): Promise<T & Standing> {
     const { index } = opened;
-    return await index.snapshot(() => ({ ...work(index.db, prices), ...coverageOf(index.db) }));
+    return await index.snapshot(() => ({ ...work(index.db, prices), ...coverageOf(index.db, within) }));
   }
 
   const surroundings = () => ({ now: now(), timeZone });
 
   return {
     catchUp: (request = {}) => caughtUp(request),
-    query: (request) => answered((db, table) => sumUp(db, request, table, surroundings())),
-    sessions: (request) => answered((db, table) => listSessions(db, request, table, surroundings())),
-    top: (request) => answered((db, table) => topOf(db, request, table, surroundings())),
+    query: (request, within) =>
+      answered((db, table) => sumUp(db, limited(request, within), table, surroundings()), within),
+    sessions: (request, within) =>
+      answered((db, table) => listSessions(db, limited(request, within), table, surroundings()), within),
+    top: (request, within) =>
+      answered((db, table) => topOf(db, limited(request, within), table, surroundings()), within),
     items: (session) => opened.index.read(() => itemsOf(opened.index.db, session)),
     async costOf(item) {
       const { cost } = await answered((db, table) => ({ cost: itemCost(db, item, table) }));
@@ -136,4 +145,15 @@ export async function openUsage(options: UsageOptions): Promise<Usage> {
       opened.index.close();
     },
   };
+}
+
+/** Of the agents that are asked for, those within; of none asked for, all those. */
+function limited<Request extends { agent?: string | string[] | undefined }>(
+  request: Request,
+  within: Within,
+): Request {
+  if (within === undefined) return request;
+  const asked = typeof request.agent === 'string' ? request.agent.split(',') : request.agent;
+  const wanted = asked?.map((agent) => agent.trim()).filter((agent) => agent !== '');
+  return { ...request, agent: within.filter((agent) => wanted?.includes(agent) ?? true) };
 }

@@ -19,27 +19,32 @@ export interface Coverage {
 
 const examples = 10;
 
-/** Within one reading of the index. */
-export function coverageOf(db: DatabaseSync): Standing {
+/** Within one reading of the index; with `within`, of these agents alone. */
+export function coverageOf(db: DatabaseSync, within?: readonly string[]): Standing {
+  const agents = within ?? [];
+  const marks = agents.map(() => '?').join(', ');
+  const only = (agent: string): string => (within === undefined ? 'true' : `${agent} IN (${marks})`);
   const row = db
     .prepare(
       `SELECT count(*) AS transcripts, total(length) AS bytes, total(read_to) AS bytesRead,
-         count(CASE WHEN read_to < length THEN 1 END) AS behind, count(unreadable) AS unreadable FROM transcripts`,
+         count(CASE WHEN read_to < length THEN 1 END) AS behind, count(unreadable) AS unreadable FROM transcripts
+       WHERE ${only('agent')}`,
     )
-    .get();
+    .get(...agents);
   const unnamed = Number(
     db
       .prepare(
         `SELECT count(*) AS n FROM pending p LEFT JOIN transcripts t ON t.agent = p.agent AND t.name = p.name
-         WHERE t.id IS NULL OR t.read_to >= t.length`,
+         WHERE (t.id IS NULL OR t.read_to >= t.length) AND ${only('p.agent')}`,
       )
-      .get()?.['n'],
+      .get(...agents)?.['n'],
   );
   const unreadable = db
     .prepare(
-      'SELECT agent, name, unreadable FROM transcripts WHERE unreadable IS NOT NULL ORDER BY agent, name LIMIT ?',
+      `SELECT agent, name, unreadable FROM transcripts WHERE unreadable IS NOT NULL AND ${only('agent')}
+       ORDER BY agent, name LIMIT ?`,
     )
-    .all(examples)
+    .all(...agents, examples)
     .map((one) => ({
       agent: String(one['agent']),
       transcript: String(one['name']),
@@ -48,9 +53,10 @@ export function coverageOf(db: DatabaseSync): Standing {
   const oddities = db
     .prepare(
       `SELECT o.kind, sum(o.count) AS count, min(t.agent || '/' || t.name || '/' || o.line) AS example
-       FROM odd o JOIN transcripts t ON t.id = o.transcript GROUP BY o.kind ORDER BY o.kind`,
+       FROM odd o JOIN transcripts t ON t.id = o.transcript WHERE ${only('t.agent')}
+       GROUP BY o.kind ORDER BY o.kind`,
     )
-    .all()
+    .all(...agents)
     .flatMap((one) => {
       const { kind } = one;
       if (!isOddity(kind)) return [];

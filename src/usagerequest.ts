@@ -30,9 +30,15 @@ const when = z
   .regex(/^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,3})?)?(?:Z|[+-]\d\d:\d\d)?)?$/, {
     error: 'must be a date like "2026-11-23" or a time like "2026-11-23T09:00"',
   })
-  .refine((said) => !Number.isNaN(Date.parse(said.length === 10 ? `${said}T00:00Z` : said)), {
+  .refine((said) => exists(said.slice(0, 10)) && !Number.isNaN(Date.parse(said)), {
     error: 'must be a date or a time that exists',
   });
+
+/** Date.parse takes the 30th of February for the 2nd of March. */
+function exists(date: string): boolean {
+  const at = Date.parse(`${date}T00:00Z`);
+  return !Number.isNaN(at) && new Date(at).toISOString().startsWith(date);
+}
 
 const filters = {
   agent: several.optional(),
@@ -102,7 +108,7 @@ export function parsed<Schema extends z.ZodType>(schema: Schema, given: unknown)
   const wrong = result.error.issues.map((issue) =>
     issue.code === 'unrecognized_keys'
       ? `${issue.keys.join(', ')} is nothing that can be asked for`
-      : `${issue.path.join('.')} ${issue.message.startsWith('must ') ? issue.message : `is refused: ${issue.message}`}`,
+      : `${String(issue.path[0] ?? '')} ${issue.message.startsWith('must ') ? issue.message : `is refused: ${issue.message}`}`,
   );
   throw new NexusError('invalid', `The request is wrong: ${wrong.join('; ')}.`);
 }
