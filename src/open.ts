@@ -6,7 +6,9 @@ import { failedWith } from './errors.ts';
 import type { Mailbox } from './mailbox.ts';
 import type { Nexus } from './nexus.ts';
 import { known } from './secrets.ts';
+import type { UsageReader } from './http/usageclient.ts';
 import type { Store } from './stores/store.ts';
+import type { Usage } from './usage.ts';
 
 /** Where the embedded store lies. */
 export function storeDirectory(config: Config): string {
@@ -89,4 +91,39 @@ export async function openMailbox(config: Config, signal: AbortSignal, version: 
   }
   const [store, { openWebhooks }] = await Promise.all([openStore(config), import('./webhooks.ts')]);
   return openWebhooks(store);
+}
+
+/** The usage index over the store of the configuration, which it closes with itself. */
+export async function openOwnUsage(config: Config, now?: () => Date): Promise<Usage> {
+  const [store, { openUsage }] = await Promise.all([openStore(config), import('./usage.ts')]);
+  try {
+    const usage = await openUsage({
+      store,
+      file: path.join(config.dataDir, 'usage', 'index.sqlite'),
+      prices: config.prices,
+      ...(now === undefined ? {} : { now }),
+    });
+    return {
+      ...usage,
+      async close() {
+        await usage.close();
+        await store.close();
+      },
+    };
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+/** The usage that the endpoint of the configuration keeps. */
+export async function openEndpointUsage(
+  config: Config,
+  endpoint: string,
+  signal: AbortSignal,
+  version: string,
+): Promise<UsageReader> {
+  const { openUsageClient } = await import('./http/usageclient.ts');
+  const { apiKey, retry: retries } = config;
+  return openUsageClient({ endpoint, key: known(apiKey), retries, signal, version });
 }

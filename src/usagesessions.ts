@@ -39,7 +39,15 @@ export interface SessionsAnswer {
 
 export interface Top {
   sessions: SessionUsage[];
-  jobs: { agent: string; job: string; runs: number; medianCost: number; cost: number; total: number }[];
+  /** `medianCost` and `cost` are of the runs whose cost is known, and `null` where that is of none. */
+  jobs: {
+    agent: string;
+    job: string;
+    runs: number;
+    medianCost: number | null;
+    cost: number | null;
+    total: number;
+  }[];
   /** Runs of cron jobs that cost over twice the median of their job, the costliest first. */
   outliers: { agent: string; job: string; session: string; cost: number; median: number }[];
 }
@@ -146,16 +154,20 @@ export function topOf(
     runs.set(key, known);
   }
   const jobs = [...runs.values()].map((job) => {
-    const costs = job.runs.map(({ sums }) => sums.cost ?? 0).sort((one, other) => one - other);
+    const costs = job.runs
+      .flatMap(({ sums }) => (sums.cost === null ? [] : [sums.cost]))
+      .sort((one, other) => one - other);
+    const isKnown = costs.length > 0;
     return {
       ...job,
-      medianCost: medianOf(costs),
-      cost: costs.reduce((sum, cost) => sum + cost, 0),
+      known: costs.length,
+      medianCost: isKnown ? medianOf(costs) : null,
+      cost: isKnown ? costs.reduce((sum, cost) => sum + cost, 0) : null,
       total: job.runs.reduce((sum, { sums }) => sum + sums.total, 0),
     };
   });
-  const outliers = jobs.flatMap(({ agent, job, runs: all, medianCost: median }) =>
-    all.length < fewestRuns
+  const outliers = jobs.flatMap(({ agent, job, runs: all, known, medianCost: median }) =>
+    median === null || known < fewestRuns
       ? []
       : all.flatMap(({ session, sums }) =>
           (sums.cost ?? 0) > 2 * median ? [{ agent, job, session, cost: sums.cost ?? 0, median }] : [],
@@ -164,7 +176,7 @@ export function topOf(
   return {
     sessions,
     jobs: jobs
-      .sort((one, other) => other.cost - one.cost || other.total - one.total)
+      .sort((one, other) => (other.cost ?? 0) - (one.cost ?? 0) || other.total - one.total)
       .slice(0, longestTop)
       .map(({ agent, job, runs: all, medianCost, cost, total }) => ({
         agent,

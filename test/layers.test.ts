@@ -50,7 +50,7 @@ function resolved(from: string, to: string): string {
 
 /** From the top down: a file imports from its own layer or from those below it. */
 const layers: [name: string, files: RegExp][] = [
-  ['main', /^(main|(command|webhook|alert|install)line|flags)\.ts$/],
+  ['main', /^(main|indexer|(command|webhook|alert|install|spend)line|flags)\.ts$/],
   ['commands', /^commands\//],
   ['jobs', /^jobs\//],
   ['systemd and channels', /^(systemd|channels)\//],
@@ -59,7 +59,7 @@ const layers: [name: string, files: RegExp][] = [
   ['the terminal', /^(input|output)\.ts$/],
   [
     'nouns',
-    /^(sessions|changes|usage\w*|prices\w*|webhook\w+|alerts|alertsettings|keys|config|secrets|sources|report|storecheck|storecopy|storecontents)\.ts$/,
+    /^(sessions|changes|usage\w*|prices\w*|webhook\w+|alerts|alertsettings|budgets|budgetsettings|keys|config|secrets|sources|report|storecheck|storecopy|storecontents)\.ts$/,
   ],
   ['stores', /^stores\/(?!store\.ts)/],
   [
@@ -98,7 +98,7 @@ test('no file imports from a layer above its own, types apart', () => {
 
 test('no noun, store or rule knows the commands, jobs, HTTP or OpenClaw, not even their types', () => {
   const above =
-    /^(main|(command|webhook|alert|install)line|flags|open)\.ts$|^(commands|jobs|systemd|channels|http|openclaw)\//;
+    /^(main|indexer|(command|webhook|alert|install|spend)line|flags|open)\.ts$|^(commands|jobs|systemd|channels|http|openclaw)\//;
   const found = imports.filter((one) => above.test(one.to) && !above.test(one.from));
   expect(pairs(found)).toEqual([]);
 });
@@ -134,14 +134,14 @@ test('commands are loaded when they are run, and by nobody but the command line'
       !type &&
       (from.startsWith('commands/')
         ? false
-        : !lazy || !/^(command|webhook|alert|install)line\.ts$/.test(from)),
+        : !lazy || !/^(command|webhook|alert|install|spend)line\.ts$/.test(from)),
   );
   expect(pairs(found)).toEqual([]);
 });
 
 describe('each effect has one home', () => {
   const homes: [what: string, specifier: RegExp, home: RegExp][] = [
-    ['commander', /^commander$/, /^((command|webhook|alert|install)line|flags)\.ts$/],
+    ['commander', /^commander$/, /^((command|webhook|alert|install|spend)line|flags)\.ts$/],
     ['conf', /^conf$/, /^configfile\.ts$/],
     ['ora', /^ora$/, /^output\.ts$/],
     ['Fastify', /^(fastify|@fastify\/.*|pino)$/, /^http\/(server|listen)\.ts$/],
@@ -153,7 +153,8 @@ describe('each effect has one home', () => {
       /^(stores|openclaw)\/|^jobs\/(ledger|deliveriesfile)\.ts$|^(processlock|diskerrors|usagefile)\.ts$/,
     ],
     ['the Azure SDK', /^@azure\//, /^stores\/azure/],
-    ['child processes', /^node:(child_process|cluster|worker_threads)$/, /^$/],
+    ['child processes', /^node:(child_process|cluster)$/, /^$/],
+    ['threads', /^node:worker_threads$/, /^(indexer|commands\/usagethread)\.ts$/],
     ['execa', /^execa$/, /^(openclaw\/cli|channels\/command|systemd\/command)\.ts$/],
     ['the network', /^node:(https?|net|tls|http2|dgram|dns.*)$/, /^http\//],
   ];

@@ -4,6 +4,7 @@ import type { Webhooks } from '../mailbox.ts';
 import type { Nexus } from '../nexus.ts';
 import type { Secret } from '../secrets.ts';
 import type { Mailboxes } from '../sources.ts';
+import type { Usage } from '../usage.ts';
 import type { Asked, Caller } from './auth.ts';
 import { type Body, noBody } from './body.ts';
 
@@ -27,6 +28,8 @@ export interface Routes {
   app: FastifyInstance;
   sessions: Nexus;
   webhooks: Webhooks;
+  /** Absent where no index is kept. */
+  usage: Usage | undefined;
   keys: () => readonly Key[] | Promise<readonly Key[]>;
   mailboxes: () => Mailboxes | Promise<Mailboxes>;
   secretOf: (secret: Secret) => Promise<string>;

@@ -12,6 +12,7 @@ import type { Webhooks } from '../mailbox.ts';
 import type { Nexus } from '../nexus.ts';
 import type { Secret } from '../secrets.ts';
 import type { Mailboxes } from '../sources.ts';
+import type { Usage } from '../usage.ts';
 import { authenticate } from './auth.ts';
 import { bodyOf } from './body.ts';
 import { askedBy, type Routes } from './context.ts';
@@ -25,6 +26,7 @@ import { ownStore } from './ownstore.ts';
 import { pendingRoutes } from './pending.ts';
 import { sessionRoutes } from './sessions.ts';
 import { transcriptRoutes } from './transcripts.ts';
+import { usageRoutes } from './usage.ts';
 import { webhookRoutes } from './webhooks.ts';
 import { headers } from './wire.ts';
 
@@ -61,6 +63,8 @@ export const defaultLimits: Limits = {
 export interface ServerOptions {
   sessions: Nexus;
   webhooks: Webhooks;
+  /** What was spent; absent, it answers that it knows nothing of that. */
+  usage?: Usage | undefined;
   /** Asked at every request, so that keys can come and go while it runs. None: loopback only. */
   keys: () => readonly Key[] | Promise<readonly Key[]>;
   /** What is known of the senders of webhooks. Asked at every request too. */
@@ -79,6 +83,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
   const { keys, mailboxes, secretOf, version, now = () => new Date() } = options;
   const sessions = ownStore(options.sessions);
   const webhooks = ownStore(options.webhooks);
+  const usage = options.usage === undefined ? undefined : ownStore(options.usage);
   const limits: Limits = { ...defaultLimits, ...options.limits };
   const expecting = new WeakMap<IncomingMessage, ServerResponse>();
 
@@ -164,7 +169,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
   app.setNotFoundHandler((request, reply) => unknownRoute(app, request, reply));
 
   const { readyMs, webhookBytes } = limits;
-  const opened = { sessions, webhooks, keys, mailboxes, secretOf };
+  const opened = { sessions, webhooks, usage, keys, mailboxes, secretOf };
   const routes: Routes = { app, ...opened, version, now, readyMs, webhookBytes };
   healthRoutes(routes);
   markRoutes(routes);
@@ -174,6 +179,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
   pendingRoutes(routes);
   itemRoutes(routes);
   mailboxRoutes(routes);
+  usageRoutes(routes);
   return app;
 }
 

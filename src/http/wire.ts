@@ -21,6 +21,9 @@ export const headers = {
   key: 'x-functions-key',
   /** Which host asks for its mail: percent-encoded where it is no plain name. */
   host: 'x-nexus-host',
+  /** Of an answer about usage: until when changes were looked for, and whether all that was stored then was read. */
+  asOf: 'nexus-as-of',
+  allRead: 'nexus-all-read',
   /** JSON of the items that are pending and cannot be read, as many as fit. */
   broken: 'nexus-broken',
 } as const;

@@ -1,3 +1,6 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import { onTestFinished } from 'vitest';
 import { type Serving, serve } from '../../src/http/listen.ts';
@@ -5,6 +8,8 @@ import { createServer, type Limits, type ServerOptions } from '../../src/http/se
 import { hashKey, type Key, makeKey, type Scope } from '../../src/keys.ts';
 import type { Webhooks } from '../../src/mailbox.ts';
 import type { Nexus } from '../../src/nexus.ts';
+import type { Store } from '../../src/stores/store.ts';
+import { openUsage, type Usage } from '../../src/usage.ts';
 import { type TestStore, temporaryStore } from '../port/local.ts';
 import { nounsOver, type Settings } from './nouns.ts';
 
@@ -25,10 +30,13 @@ interface Options {
   /** Puts something between the endpoint and its store. */
   over?: (sessions: Nexus) => Nexus;
   overWebhooks?: (webhooks: Webhooks) => Webhooks;
+  /** Keeps an index of usage too. */
+  usage?: boolean;
 }
 
-async function parts({ keys = [], limits = {}, mailboxes = {}, now, over, overWebhooks }: Options) {
+async function parts({ keys = [], limits = {}, mailboxes = {}, now, over, overWebhooks, usage }: Options) {
   const stored = await temporaryStore();
+  const index = usage === true ? await temporaryUsage(stored.store) : undefined;
   const nouns = nounsOver(stored.store, mailboxes);
   const { sessions, webhooks } = nouns;
   const log: string[] = [];
@@ -38,11 +46,22 @@ async function parts({ keys = [], limits = {}, mailboxes = {}, now, over, overWe
     webhooks: overWebhooks === undefined ? webhooks : overWebhooks(webhooks),
     keys: () => keys,
     version: '1.2.3',
+    usage: index,
     limits,
     log: { write: (line: string) => void log.push(line) },
     ...(now === undefined ? {} : { now }),
   };
   return { stored, sessions, webhooks, log, server };
+}
+
+async function temporaryUsage(store: Store): Promise<Usage> {
+  const directory = await mkdtemp(path.join(tmpdir(), 'nexus-usage-'));
+  const usage = await openUsage({ store, file: path.join(directory, 'index.sqlite'), timeZone: 'UTC' });
+  onTestFinished(async () => {
+    await usage.close();
+    await rm(directory, { recursive: true, force: true });
+  });
+  return usage;
 }
 
 /** An endpoint on an embedded store, asked by `app.inject`; gone when the test is over. */

@@ -1,0 +1,32 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Usage } from '../usage.ts';
+
+/** Not again for so long after a look at what was stored, ms. */
+const looksEveryMs = 3000;
+/** How long an answer waits for a look; then it says as of when it is. */
+const patienceMs = 2000;
+
+/** Lets the index take up what was stored since, one look at a time, and waits for it a little. Never rejects. */
+export function openRecent(
+  usage: Pick<Usage, 'catchUp'>,
+): (failed: (error: unknown) => void) => Promise<void> {
+  let lookedAt = Number.NEGATIVE_INFINITY;
+  let looking: Promise<void> | undefined;
+  return async (failed) => {
+    if (performance.now() - lookedAt > looksEveryMs)
+      looking ??= usage
+        .catchUp()
+        .then(() => undefined, failed)
+        .finally(() => {
+          lookedAt = performance.now();
+          looking = undefined;
+        });
+    if (looking === undefined) return;
+    const patience = new AbortController();
+    await Promise.race([
+      looking,
+      delay(patienceMs, undefined, { signal: patience.signal }).catch(() => undefined),
+    ]);
+    patience.abort();
+  };
+}
