@@ -6,6 +6,7 @@ import { NexusError } from './errors.ts';
 import { collect, commas, type Flags, listIn, numberIn, pick, since, textIn, until, whole } from './flags.ts';
 import { declareWebhooks } from './webhookline.ts';
 import { declareInstall } from './installline.ts';
+import { declareUsage } from './spendline.ts';
 
 /** A command line that makes sense. */
 export interface Invocation {
@@ -173,6 +174,7 @@ function declare(program: Command, found: (invocation: Invocation) => void): voi
     (await import('./commands/status.ts')).status(context, { alert: flags['alert'] === true }),
   );
 
+  declareUsage(program, { command, run: (command, run) => actConfigured(command, pick(), run) });
   declareAlerts(program, {
     command,
     run: (command, run) => actConfigured(command, pick(), run),

@@ -8,6 +8,7 @@ import { type Cell, type Column, layOut } from './table.ts';
 export interface Sink extends NodeJS.WritableStream {
   isTTY?: boolean;
   columns?: number;
+  rows?: number;
 }
 
 export interface OutputOptions {
@@ -38,6 +39,8 @@ export interface Output {
   readonly json: boolean;
   /** stdout is a terminal. */
   readonly terminal: boolean;
+  /** Cells of that terminal, where it is one and says so. */
+  readonly size: { width: number | undefined; height: number | undefined };
   /** A result is already on stdout. */
   readonly answered: boolean;
   /** Text with a newline after it, or one object as one line of JSON. With `json` text is left out. */
@@ -116,6 +119,10 @@ export function createOutput({ stdout, stderr, json, env, progressEveryMs = 10_0
   return {
     json,
     terminal: stdout.isTTY === true,
+    get size() {
+      const there = stdout.isTTY === true;
+      return { width: (there && stdout.columns) || undefined, height: (there && stdout.rows) || undefined };
+    },
     get answered() {
       return answered;
     },

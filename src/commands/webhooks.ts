@@ -1,9 +1,11 @@
 import type { Context } from '../context.ts';
-import { NexusError } from '../errors.ts';
+import { describe, failedWith, NexusError } from '../errors.ts';
 import { withField } from '../exactjson.ts';
-import { formatAge, formatBytes, formatItems } from '../format.ts';
+import { formatAge, formatBytes, formatCount, formatItems } from '../format.ts';
 import { type ItemFilter, type ListedItem, type Mailbox, positionOf } from '../mailbox.ts';
 import { openMailbox } from '../open.ts';
+import type { ItemCost } from '../usagesessions.ts';
+import { costText } from './usagetable.ts';
 
 /** Which items, by what the command line says. */
 export interface Chosen {
@@ -116,9 +118,11 @@ export async function show(context: Context, { id, body }: { id: string; body: b
     }
     const item = await mailbox.show(id);
     if (item === undefined) throw absent(id);
+    const handled = item.state === 'delivered' ? await costOf(context, id) : undefined;
     if (output.json) {
       const { payloadText, ...facts } = item;
-      const shown = withField(facts, 'payload', payloadText);
+      const handling = handled === undefined ? {} : { handling: handled };
+      const shown = withField({ ...facts, ...handling }, 'payload', payloadText);
       output.resultJson(withField({ command: 'webhooks show', ok: true, schemaVersion: 1 }, 'item', shown));
       return;
     }
@@ -127,12 +131,39 @@ export async function show(context: Context, { id, body }: { id: string; body: b
       [{ title: 'FIELD' }, { title: 'VALUE', align: 'left' }],
       [
         ...factNames.flatMap((name) => (item[name] === undefined ? [] : [[name, String(item[name])]])),
+        ...(handled === undefined ? [] : handlingRows(handled)),
         ...Object.entries(headers).map(([name, value]) => [`header ${name}`, value]),
       ],
     );
     output.result('');
     output.result(harmless(readable(item.payloadText)));
   });
+}
+
+/** What handling an item has cost. That it cannot be told is a warning: the item is shown all the same. */
+async function costOf(context: Context, id: string): Promise<ItemCost | undefined> {
+  const { catchUp, withReader } = await import('./usage.ts');
+  try {
+    return await withReader(context, async (reader) => {
+      await catchUp(context, reader);
+      return await reader.costOf(id);
+    });
+  } catch (error) {
+    // A key that may pull need not be one that may read.
+    if (!(error instanceof NexusError)) throw error;
+    if (!failedWith(error, 'forbidden', 'not_found'))
+      context.output.warn(`What it cost cannot be told: ${describe(error)}`);
+    return undefined;
+  }
+}
+
+function handlingRows({ sessions, sums, items }: ItemCost): [string, string][] {
+  const shared = items > 1 ? `, with ${formatItems(items - 1, 'other item')}` : '';
+  return [
+    ['session', sessions.join(', ')],
+    ['tokens', `${formatCount(sums.total)} in ${formatItems(sums.calls, 'call')}`],
+    ['cost', `${costText(sums, 4)}${shared}`],
+  ];
 }
 
 /** Text as text, anything else as the JSON that it is. */
