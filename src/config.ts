@@ -3,6 +3,7 @@ import { isAbsolute, join, resolve } from 'node:path';
 import * as z from 'zod';
 import { agentIdPattern } from './agents.ts';
 import { alertsSchema, heartbeatsSchema, setAsideAfterSchema } from './alertsettings.ts';
+import { budgetsSchema } from './budgetsettings.ts';
 import {
   configPath,
   type Environment,
@@ -158,6 +159,7 @@ export const configSchema = z.strictObject({
   heartbeats: heartbeatsSchema,
   setAsideAfter: setAsideAfterSchema,
   prices: pricesSchema,
+  budgets: budgetsSchema,
   store: z
     .strictObject({
       kind: z

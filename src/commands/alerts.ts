@@ -47,7 +47,8 @@ export async function test(context: Context): Promise<number> {
 /** What is latched: alerts that last, and those whose end has not reached everybody. Changes nothing. */
 export async function list(context: Context): Promise<void> {
   const { config, output, now } = context;
-  const all = hasHostAlerts(config) ? await withHostAlerts(context, (alerts) => alerts.list()) : [];
+  const ofHost = hasHostAlerts(config) ? await withHostAlerts(context, (alerts) => alerts.list()) : [];
+  const all = [...ofHost, ...(await ofStore(context))];
   const names = config.alerts.channels.map(
     (settings) => [nameOf(settings), describeChannel(settings)] as const,
   );
@@ -62,7 +63,7 @@ export async function list(context: Context): Promise<void> {
     });
     return;
   }
-  if (all.length === 0) output.info('No alert was ever raised on this host.');
+  if (all.length === 0) output.info('No alert was ever raised here.');
   else
     output.table(
       [{ title: 'alert' }, { title: 'state' }, { title: 'since' }, { title: 'told' }, { title: 'what' }],
@@ -74,6 +75,19 @@ export async function list(context: Context): Promise<void> {
         (one.recovered ?? one.raised).title,
       ]),
     );
+}
+
+/** Those of spending, which all who use the store share; an endpoint's are its own. */
+async function ofStore({ config }: Context): Promise<Latched[]> {
+  const { isFresh, openStore } = await import('../open.ts');
+  if (config.endpoint !== undefined || (await isFresh(config))) return [];
+  const { openAlerts } = await import('../alerts.ts');
+  const store = await openStore(config);
+  try {
+    return await openAlerts(store).list();
+  } finally {
+    await store.close();
+  }
 }
 
 function toldOf({ deliveries, recovered }: Latched, known: Map<string, string>): string {

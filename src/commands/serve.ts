@@ -8,6 +8,8 @@ import { openNotifier } from '../systemd/notify.ts';
 import { openWebhooks } from '../webhooks.ts';
 import { followConfig, followSecrets } from './followed.ts';
 import { pruneHourly } from './pruning.ts';
+import { keepSpending } from './spending.ts';
+import { openUsageThread } from './usagethread.ts';
 
 /** Serves the store of the configuration until it is told to stop; then what runs is finished. */
 export async function serve(context: Context): Promise<void> {
@@ -16,10 +18,12 @@ export async function serve(context: Context): Promise<void> {
   const store = await openStore(config);
   const sessions = openSessions(store);
   const webhooks = openWebhooks(store);
+  const usage = openUsageThread(config);
   // Told to stop, or unable to serve.
   const over = new AbortController();
   const signal = AbortSignal.any([context.signal, over.signal]);
   let pruning: Promise<void> | undefined;
+  let spending: Promise<void> | undefined;
   try {
     const lines = { write: (line: string) => output.result(line.trimEnd()) };
     const followed = followConfig(context);
@@ -28,6 +32,7 @@ export async function serve(context: Context): Promise<void> {
       port,
       sessions,
       webhooks,
+      usage,
       version,
       signal: context.signal,
       keys: async () => (await followed()).keys,
@@ -38,6 +43,7 @@ export async function serve(context: Context): Promise<void> {
     const status = `Listening on ${serving.url}, storing in ${storePlace(config)}.`;
     output.info(status);
     pruning = pruneHourly(webhooks, { signal, warn: (sentence) => output.warn(sentence) });
+    spending = keepSpending(context, { usage, store, followed, signal });
     await openNotifier(env, output.warn).accompany({
       status,
       // A store that says no is outside; only one that does not answer at all may be helped by a new start.
@@ -47,7 +53,8 @@ export async function serve(context: Context): Promise<void> {
     });
   } finally {
     over.abort();
-    await pruning;
+    await Promise.all([pruning, spending]);
+    await usage.close();
     await webhooks.close();
     await sessions.close();
   }
