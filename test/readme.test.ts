@@ -50,7 +50,9 @@ test('the table of commands has every command of --help, its subcommands too, an
     return [...commands.matchAll(/^ {2}([a-z-]+)/gm)].flatMap(([, name = '']) => {
       if (name === 'help') return [];
       const below = helped([...argv, name]);
-      return below.length === 0 ? [[...argv, name].join(' ')] : below;
+      // `usage` does something by itself; a group says how it is used.
+      const acts = readCommandLine([...argv, name], '0').kind === 'command';
+      return below.length === 0 || acts ? [[...argv, name].join(' '), ...below] : below;
     });
   };
   const named = tableAfter('## Commands').flatMap(([cell = '']) => {
