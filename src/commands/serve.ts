@@ -53,8 +53,8 @@ export async function serve(context: Context): Promise<void> {
     });
   } finally {
     over.abort();
-    await Promise.all([pruning, spending]);
-    await usage.close();
+    // What follows usage may wait for the end of a long first reading, which closing cuts short.
+    await Promise.all([pruning, spending, usage.close()]);
     await webhooks.close();
     await sessions.close();
   }

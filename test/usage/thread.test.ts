@@ -1,0 +1,79 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { beforeEach, expect, onTestFinished, test } from 'vitest';
+import { openUsageThread } from '../../src/commands/usagethread.ts';
+import { type Config, loadConfig } from '../../src/config.ts';
+import { openLocalStore } from '../../src/stores/local.ts';
+import type { Usage } from '../../src/usage.ts';
+import { type Spent, spend } from './spending.ts';
+
+let config: Config;
+
+beforeEach(async () => {
+  const home = await mkdtemp(path.join(tmpdir(), 'nexus-thread-'));
+  onTestFinished(() => rm(home, { recursive: true, force: true }));
+  config = await loadConfig({ env: { HOME: home } });
+});
+
+function open(): Usage {
+  const usage = openUsageThread(config);
+  onTestFinished(() => usage.close());
+  return usage;
+}
+
+async function spent(session: string, calls: Spent[]): Promise<void> {
+  const store = await openLocalStore(path.join(config.dataDir, 'store'));
+  await spend(store, 'main', session, calls);
+  await store.close();
+}
+
+test('a thread answers as the index does, with its errors', async () => {
+  await spent('a', [{ tokens: 7, cost: 1 }]);
+  const usage = open();
+  expect(await usage.catchUp()).toMatchObject({ complete: true });
+  expect(await usage.query({ by: ['agent'] })).toMatchObject({
+    rows: [{ agent: 'main', cost: 1, total: 7 }],
+  });
+  expect((await usage.query({}, ['other'])).totals.calls).toBe(0);
+  expect((await usage.sessions({})).found).toBe(1);
+  expect((await usage.standing(['other'])).coverage.transcripts).toBe(0);
+  expect(await usage.costOf('main.0abcdefgh0000aaaaaaaa')).toBeUndefined();
+  await expect(usage.query({ tz: 'Mars/X' })).rejects.toMatchObject({
+    name: 'NexusError',
+    code: 'invalid',
+    hint: expect.stringContaining('Europe/Berlin'),
+  });
+});
+
+test('who asks for a catching up while one is under way gets the end of that', async () => {
+  await spent('a', [{ cost: 1 }]);
+  const usage = open();
+  const first = usage.catchUp();
+  expect(usage.catchUp()).toBe(first);
+  await first;
+  expect(usage.catchUp()).not.toBe(first);
+});
+
+test('an index that cannot be opened fails those who ask, and is tried again by the next', async () => {
+  await spent('a', [{ cost: 1 }]);
+  const usage = open();
+  await mkdir(config.dataDir, { recursive: true });
+  await writeFile(path.join(config.dataDir, 'usage'), 'in the way');
+  await expect(usage.catchUp()).rejects.toBeInstanceOf(Error);
+  await expect(usage.query({})).rejects.toBeInstanceOf(Error);
+  await rm(path.join(config.dataDir, 'usage'));
+  await usage.catchUp();
+  expect((await usage.query({})).totals.cost).toBe(1);
+});
+
+test('closing ends a long reading, and who waits for it is told', async () => {
+  const calls = Array.from({ length: 500 }, (_, nth) => ({ tokens: nth + 1, cost: 1 }));
+  for (let n = 0; n < 30; n++) await spent(`s${n}`, calls);
+  const usage = open();
+  const reading = usage.catchUp();
+  await usage.standing();
+  await usage.close();
+  expect((await reading).complete).toBe(false);
+  await expect(usage.query({})).rejects.toMatchObject({ code: 'unavailable' });
+});
