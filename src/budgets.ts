@@ -1,6 +1,6 @@
 import type { Alerts, Latched, Notice } from './alerts.ts';
 import type { Budget } from './budgetsettings.ts';
-import { formatCount, formatDuration, formatItems } from './format.ts';
+import { formatCount, formatDuration, formatItems, visible } from './format.ts';
 import type { Usage } from './usage.ts';
 import { dayLabel, daysIn, monthLabel, weekLabel } from './usagedays.ts';
 import type { Sums } from './usagequery.ts';
@@ -214,8 +214,9 @@ async function unpricedModels({ usage, host, now }: Watched): Promise<{
         event: 'warning',
         host,
         subject: `price/${provider}/${model}`,
-        title: `No price is known of ${model} (${provider}): ${calls} of the last 30 days ${costCoverage.unpriced === 1 ? 'is' : 'are'} in no cost and no budget.`,
-        next: `Add one to \`prices\`: \`nexus config set prices '${JSON.stringify([{ model, provider, input: 0, output: 0 }])}'\`, in dollars for a million tokens.`,
+        title: `No price is known of ${visible(model)} (${visible(provider)}): ${calls} of the last 30 days ${costCoverage.unpriced === 1 ? 'is' : 'are'} in no cost and no budget.`,
+        // No command to paste: the names come from transcripts.
+        next: `Add its price to the setting \`prices\`, in dollars for a million tokens, like ${JSON.stringify({ model, provider, input: 3, output: 15 })}.`,
         at: now.toISOString(),
       };
     });

@@ -44,7 +44,8 @@ type Network = 'none' | 'local' | 'any';
 
 /** Settings of which a unit resolves secrets. */
 const secretsOf: Record<string, readonly string[]> = {
-  serve: ['store', 'serve', 'mailboxes', 'apiKey'],
+  // It sends alerts of its own: of what is spent.
+  serve: ['store', 'serve', 'mailboxes', 'apiKey', 'alerts'],
   upload: ['store', 'apiKey', 'heartbeats', 'alerts'],
   'pull-webhooks': ['store', 'apiKey', 'notify', 'agents', 'heartbeats', 'alerts'],
   status: ['store', 'apiKey', 'notify', 'agents', 'heartbeats', 'alerts'],

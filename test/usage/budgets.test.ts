@@ -239,6 +239,14 @@ describe('a model without a price', () => {
     expect(told).toEqual(['price/anthropic/secret']);
   });
 
+  test('is told without what its name could do to a terminal or a shell', async () => {
+    await calls('a', { at, model: "\u001b[2J'; reboot; '" });
+    await usage.catchUp();
+    const [notice] = await watchSpending({ usage, alerts, ...around([]) });
+    expect(notice?.title).toMatch(/^No price is known of \\u\{1b\}/);
+    expect(notice?.next).not.toMatch(/nexus config|\u001b/);
+  });
+
   test('is none where its cost is recorded or was used long ago', async () => {
     await costs(1);
     await calls('a', { at: '2026-09-10T12:00:00Z', model: 'secret' });

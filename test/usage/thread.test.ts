@@ -36,6 +36,8 @@ test('a thread answers as the index does, with its errors', async () => {
     rows: [{ agent: 'main', cost: 1, total: 7 }],
   });
   expect((await usage.query({}, ['other'])).totals.calls).toBe(0);
+  expect((await usage.query({ agent: 'main' }, ['other'])).totals.calls).toBe(0);
+  expect((await usage.query({ agent: 'main,other' }, ['main'])).totals.calls).toBe(1);
   expect((await usage.sessions({})).found).toBe(1);
   expect((await usage.standing(['other'])).coverage.transcripts).toBe(0);
   expect(await usage.costOf('main.0abcdefgh0000aaaaaaaa')).toBeUndefined();
