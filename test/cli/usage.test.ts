@@ -187,6 +187,11 @@ test('with an endpoint it shows the same, and leaves rebuilding to it', async ()
   for (const command of commands) there.push(timeless((await machine.nexus(command, { env })).stdout));
   expect(there).toEqual(here);
   expect((await machine.nexus(['usage', 'rebuild'], { env })).status).toBe(64);
+  // At its machine, beside it.
+  expect((await machine.nexus(['usage', 'rebuild'])).status).toBe(0);
+  expect(timeless((await machine.nexus(['usage', '--by', 'model', ...november], { env })).stdout)).toBe(
+    here[1],
+  );
   serve.kill('SIGTERM');
   expect((await serve.ended).status).toBe(143);
 });
