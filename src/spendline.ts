@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { Context } from './context.ts';
+import { NexusError } from './errors.ts';
 import { commas, type Flags, textIn } from './flags.ts';
 
 /** How the command line declares a subcommand, and one that needs the configuration. */
@@ -59,7 +60,10 @@ export function declareUsage(program: Command, { command, run }: Declaring): voi
     'the costliest sessions and cron jobs, and runs that cost over twice the median of their job',
     'nexus usage top --last 7d',
   );
-  run(top, async (context, flags) => (await import('./commands/usagetop.ts')).top(context, askedIn(flags)));
+  run(top, async (context, flags) => {
+    refuse(flags, 'top', ['by', 'csv', 'live']);
+    return (await import('./commands/usagetop.ts')).top(context, askedIn(flags));
+  });
 
   const rebuild = command(
     usage,
@@ -67,7 +71,20 @@ export function declareUsage(program: Command, { command, run }: Declaring): voi
     'forget the index and read everything that is stored again',
     'nexus usage rebuild',
   );
-  run(rebuild, async (context) => (await import('./commands/usage.ts')).rebuild(context));
+  run(rebuild, async (context, flags) => {
+    const periods = ['from', 'to', 'last', 'tz'];
+    refuse(flags, 'rebuild', ['by', ...periods, ...Object.keys(filters), 'csv', 'live']);
+    return (await import('./commands/usage.ts')).rebuild(context);
+  });
+}
+
+/** Flags of `usage` are read behind the name of what is below it too, where not all make sense. */
+function refuse(flags: Flags, name: string, senseless: readonly string[]): void {
+  const found = senseless.find((flag) => flags[flag] !== undefined);
+  if (found === undefined) return;
+  throw new NexusError('usage', `\`nexus usage ${name}\` has no --${found}.`, {
+    hint: 'Leave it out.',
+  });
 }
 
 function askedIn(flags: Flags) {

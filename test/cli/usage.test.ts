@@ -123,6 +123,8 @@ describe('nexus usage', () => {
     [['--json', '--csv'], /either CSV or JSON/],
     [['--live'], /needs a terminal/],
     [['colour'], /./],
+    [['top', '--by', 'day'], /`nexus usage top` has no --by/],
+    [['rebuild', '--agent', 'main'], /`nexus usage rebuild` has no --agent/],
   ])('refuses %j with a sentence', async (args, sentence) => {
     const { status, stderr } = await (await newSpendingMachine()).nexus(['usage', ...args]);
     expect([status, stderr]).toEqual([64, expect.stringMatching(sentence)]);
