@@ -4,9 +4,10 @@ import type { Store } from './stores/store.ts';
 export const containers = { sessions: 'append', payloads: 'create' } as const;
 
 /**
- * The tables that Nexus keeps, all partitioned by agent but `Agents`, which has one partition, and `Changes`, which
- * has one a day. `Marks` and `Changes` belong to one store and are never copied to another: they tell a host that this
- * very store is the one it shipped to, and a reader of this very store what to read.
+ * The tables that Nexus keeps, all partitioned by agent but `Agents` and `SignIns`, which have one partition, and
+ * `Changes`, which has one a day. `Marks`, `Changes` and `SignIns` belong to one store and are never copied to another:
+ * they tell a host that this very store is the one it shipped to, a reader of this very store what to read, and who is
+ * signed in to its dashboard.
  */
 export const tables = [
   'Agents',
@@ -19,6 +20,7 @@ export const tables = [
   'History',
   'Mailboxes',
   'Alerts',
+  'SignIns',
 ] as const;
 
 /** Every agent that a store knows: by name, or by transcripts that a crash has left without it. */

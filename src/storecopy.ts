@@ -210,7 +210,7 @@ export async function copyStore(from: Store, to: Store, options: CopyOptions): P
   for (const table of tables)
     for (const agent of agents) {
       if (signal.aborted) return copied;
-      if (['Agents', 'Sessions', 'Marks', 'Changes'].includes(table)) continue;
+      if (['Agents', 'Sessions', 'Marks', 'Changes', 'SignIns'].includes(table)) continue;
       await item(`${table} ${agent}`, () => copyRows(table, agent));
     }
   return copied;

@@ -59,7 +59,7 @@ const layers: [name: string, files: RegExp][] = [
   ['the terminal', /^(input|output)\.ts$/],
   [
     'nouns',
-    /^(sessions|changes|usage\w*|prices\w*|webhook\w+|alerts|alertsettings|budgets|budgetsettings|keys|config|secrets|sources|report|storecheck|storecopy|storecontents)\.ts$/,
+    /^(sessions|changes|usage\w*|prices\w*|webhook\w+|alerts|alertsettings|budgets|budgetsettings|keys|config|secrets|sources|report|storecheck|storecopy|storecontents|signins)\.ts$/,
   ],
   ['stores', /^stores\/(?!store\.ts)/],
   [
@@ -145,6 +145,7 @@ describe('each effect has one home', () => {
     ['conf', /^conf$/, /^configfile\.ts$/],
     ['ora', /^ora$/, /^output\.ts$/],
     ['Fastify', /^(fastify|@fastify\/.*|pino)$/, /^http\/(server|listen)\.ts$/],
+    ['chart.js', /^chart\.js$/, /^http\/dashboard\/client\//],
     ['chokidar', /^chokidar$/, /^jobs\/watch\.ts$/],
     ['JSON5', /^json5$/, /^openclaw\//],
     [

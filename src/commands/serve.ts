@@ -4,6 +4,7 @@ import { serve as listen } from '../http/listen.ts';
 import { shortLines } from '../http/log.ts';
 import { openStore, storePlace } from '../open.ts';
 import { openSessions } from '../sessions.ts';
+import { openSignIns } from '../signins.ts';
 import { openNotifier } from '../systemd/notify.ts';
 import { openWebhooks } from '../webhooks.ts';
 import { followConfig, followSecrets } from './followed.ts';
@@ -34,6 +35,7 @@ export async function serve(context: Context): Promise<void> {
       webhooks,
       usage,
       version,
+      dashboard: { usage, signIns: openSignIns(store) },
       signal: context.signal,
       keys: async () => (await followed()).keys,
       mailboxes: async () => (await followed()).mailboxes,

@@ -33,6 +33,11 @@ export function authenticate(keys: readonly Key[], asked: Asked): Caller {
     throw new NexusError('unauthorized', 'This endpoint needs a key: send it as the header x-functions-key.');
   const key = findKey(keys, presented);
   if (key === undefined) throw new NexusError('unauthorized', 'This key is not known here.');
+  return callerWith(key);
+}
+
+/** What the holder of a key may. */
+export function callerWith(key: Key): Caller {
   return {
     name: key.name,
     agents: key.agents,

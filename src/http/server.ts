@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import cookie from '@fastify/cookie';
 import Fastify, {
   type FastifyInstance,
   type FastifyReply,
@@ -16,6 +17,7 @@ import type { Usage } from '../usage.ts';
 import { authenticate } from './auth.ts';
 import { bodyOf } from './body.ts';
 import { askedBy, type Routes } from './context.ts';
+import { type DashboardOptions, dashboardRoutes } from './dashboard/routes.ts';
 import { answerError, errorOf, unknownRoute } from './failures.ts';
 import { healthRoutes } from './health.ts';
 import { itemRoutes } from './items.ts';
@@ -72,6 +74,8 @@ export interface ServerOptions {
   /** Throws `config`, naming the place, for a secret that is not there. */
   secretOf: (secret: Secret) => Promise<string>;
   version: string;
+  /** Absent: no dashboard. */
+  dashboard?: DashboardOptions | undefined;
   /** Absent: nothing is logged. */
   log?: Log;
   now?: () => Date;
@@ -180,6 +184,12 @@ export function createServer(options: ServerOptions): FastifyInstance {
   itemRoutes(routes);
   mailboxRoutes(routes);
   usageRoutes(routes);
+  if (options.dashboard !== undefined) {
+    // Read by the dashboard alone: to everything else a cookie says nothing.
+    app.register(cookie, { hook: false });
+    const { usage, signIns, timeZone } = options.dashboard;
+    dashboardRoutes(routes, { usage: ownStore(usage), signIns: ownStore(signIns), timeZone });
+  }
   return app;
 }
 

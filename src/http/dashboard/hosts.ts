@@ -1,0 +1,93 @@
+import type { Nexus } from '../../nexus.ts';
+
+/** What came from one machine. Times are ISO 8601, UTC. */
+export interface HostStanding {
+  host: string;
+  transcripts: number;
+  bytes: number;
+  /** When it last sent something. */
+  uploadedAt: string;
+  /** The latest event that it sent, where it says when that was. */
+  eventAt: string | undefined;
+  /** Transcripts that may grow. */
+  active: number;
+}
+
+export interface Hosts {
+  /** Of these agents, or all; what came last first. Up to a minute old. */
+  standing: (agents: readonly string[] | undefined) => Promise<HostStanding[]>;
+}
+
+const freshMs = 60_000;
+
+/** Adds up the index cards of all transcripts, at most once a minute: there can be many, and a far store is slow. */
+export function openHosts(sessions: Nexus): Hosts {
+  let known: { byAgent: Map<string, HostStanding[]>; at: number } | undefined;
+  let counting: Promise<Map<string, HostStanding[]>> | undefined;
+
+  async function count(): Promise<Map<string, HostStanding[]>> {
+    const byAgent = new Map<string, Map<string, HostStanding>>();
+    for await (const {
+      agent,
+      host = 'unknown',
+      length,
+      complete,
+      updatedAt,
+      lastEventAt,
+    } of sessions.list()) {
+      const hosts = byAgent.get(agent) ?? new Map<string, HostStanding>();
+      byAgent.set(agent, hosts);
+      const before = hosts.get(host);
+      const one = {
+        host,
+        transcripts: 1,
+        bytes: length,
+        uploadedAt: updatedAt,
+        eventAt: lastEventAt,
+        active: complete ? 0 : 1,
+      };
+      hosts.set(host, before === undefined ? one : together(before, one));
+    }
+    return new Map([...byAgent].map(([agent, hosts]) => [agent, [...hosts.values()]]));
+  }
+
+  async function fresh(): Promise<Map<string, HostStanding[]>> {
+    if (known !== undefined && performance.now() - known.at < freshMs) return known.byAgent;
+    counting ??= count().finally(() => {
+      counting = undefined;
+    });
+    const byAgent = await counting;
+    known = { byAgent, at: performance.now() };
+    return byAgent;
+  }
+
+  return {
+    async standing(agents) {
+      const byAgent = await fresh();
+      const hosts = new Map<string, HostStanding>();
+      for (const agent of agents ?? byAgent.keys())
+        for (const one of byAgent.get(agent) ?? []) {
+          const before = hosts.get(one.host);
+          hosts.set(one.host, before === undefined ? one : together(before, one));
+        }
+      return [...hosts.values()].sort((one, other) => (one.uploadedAt < other.uploadedAt ? 1 : -1));
+    },
+  };
+}
+
+function together(one: HostStanding, other: HostStanding): HostStanding {
+  return {
+    host: one.host,
+    transcripts: one.transcripts + other.transcripts,
+    bytes: one.bytes + other.bytes,
+    uploadedAt: later(one.uploadedAt, other.uploadedAt) ?? one.uploadedAt,
+    eventAt: later(one.eventAt, other.eventAt),
+    active: one.active + other.active,
+  };
+}
+
+/** Times of hosts may have another offset than UTC. */
+function later(one: string | undefined, other: string | undefined): string | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  return Date.parse(one) >= Date.parse(other) ? one : other;
+}
