@@ -133,10 +133,13 @@ function isSecure(request: FastifyRequest): boolean {
 function refuseForeignForm(request: FastifyRequest): void {
   const site = headerOf(request, 'sec-fetch-site');
   if (site === 'same-origin') return;
-  const origin = headerOf(request, 'origin');
-  const own = [headerOf(request, 'host'), headerOf(request, 'x-forwarded-host')];
-  const host = origin !== undefined && URL.canParse(origin) ? new URL(origin).host : undefined;
-  if (site === undefined && host !== undefined && own.some((one) => one?.toLowerCase() === host)) return;
+  const said = headerOf(request, 'origin') ?? '';
+  const origin = /^https?:/.test(said) && URL.canParse(said) ? new URL(said) : undefined;
+  const own = [headerOf(request, 'host'), headerOf(request, 'x-forwarded-host')].map((host) => {
+    const url = `${origin?.protocol ?? 'http:'}//${host ?? ''}`;
+    return URL.canParse(url) ? new URL(url).host : undefined;
+  });
+  if (site === undefined && origin !== undefined && own.includes(origin.host)) return;
   throw new NexusError('forbidden', 'This form was not sent from a page of the dashboard.', {
     hint: 'Open the dashboard again and send it from there.',
   });

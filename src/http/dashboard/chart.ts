@@ -30,14 +30,7 @@ function measured(measure: Measure, sums: Sums): number {
  * The first row is the latest.
  */
 export function chart({ title, measure, across, split, rows, labels }: ChartRequest): Html {
-  const sums = new Map<string, number>();
-  for (const row of rows) {
-    const name = nameIn(row, split);
-    sums.set(name, (sums.get(name) ?? 0) + measured(measure, row));
-  }
-  const ranked = [...sums]
-    .sort(([a, one], [b, other]) => other - one || (a < b ? -1 : 1))
-    .map(([name]) => name);
+  const ranked = rankOf(rows, split);
   const told = ranked.length > mostSeries ? ranked.slice(0, mostSeries - 1) : ranked;
   const series = ranked.length > told.length ? [...told, others] : told;
   const cells = new Map<string, number[]>(labels.map((label) => [label, series.map(() => 0)]));
@@ -63,6 +56,19 @@ export function chart({ title, measure, across, split, rows, labels }: ChartRequ
 `;
   })}</tbody></table></div></details>
 </figure>`;
+}
+
+/** The same order for cost and tokens, so that a colour is the same name's in both: by its share of each. */
+function rankOf(rows: readonly UsageRow[], split: ChartRequest['split']): string[] {
+  const all = (measure: Measure) => rows.reduce((sum, row) => sum + measured(measure, row), 0) || 1;
+  const [cost, tokens] = [all('cost'), all('tokens')];
+  const shares = new Map<string, number>();
+  for (const row of rows) {
+    const name = nameIn(row, split);
+    const share = measured('cost', row) / cost + measured('tokens', row) / tokens;
+    shares.set(name, (shares.get(name) ?? 0) + share);
+  }
+  return [...shares].sort(([a, one], [b, other]) => other - one || (a < b ? -1 : 1)).map(([name]) => name);
 }
 
 function nameIn(row: UsageRow, split: ChartRequest['split']): string {

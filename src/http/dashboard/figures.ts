@@ -2,9 +2,9 @@ import { formatCount } from '../../format.ts';
 import type { Sums } from '../../usagequery.ts';
 import { html, type Html } from './html.ts';
 
-/** `$1,234.50`; below a dollar in hundredths of cents, so that cheap calls are not all nothing. */
-export function dollars(amount: number): string {
-  const digits = Math.abs(amount) >= 1 || amount === 0 ? 2 : 4;
+/** `$1,234.50`; below a dollar in hundredths of cents, so that cheap calls are not all nothing, unless cents will do. */
+export function dollars(amount: number, fewest = 4): string {
+  const digits = Math.abs(amount) >= 1 || amount === 0 || (fewest === 2 && amount >= 0.1) ? 2 : 4;
   const text = Math.abs(amount).toLocaleString('en-US', {
     minimumFractionDigits: digits,
     maximumFractionDigits: digits,
@@ -27,17 +27,17 @@ export function short(count: number): string {
 }
 
 /** A cost with what it leaves out said beside it; never $0 for what nobody knows. */
-export function cost({ cost: known, calls, costCoverage }: Sums): Html {
+export function cost({ cost: known, calls, costCoverage }: Sums, fewest = 4): Html {
   if (known === null)
     return html`<span class="unpriced" title="No price is known for any of these calls">unpriced</span>`;
   const estimated = costCoverage.estimated > 0;
   const unpriced = costCoverage.unpriced > 0;
-  if (calls === 0 || (!estimated && !unpriced)) return html`${dollars(known)}`;
+  if (calls === 0 || (!estimated && !unpriced)) return html`${dollars(known, fewest)}`;
   const notes = [
     ...(estimated ? [`${formatCount(costCoverage.estimated)} of ${formatCount(calls)} calls estimated`] : []),
     ...(unpriced ? [`${formatCount(costCoverage.unpriced)} unpriced, not in this sum`] : []),
   ];
-  return html`<span title="${notes.join('; ')}">${unpriced ? '≥ ' : '≈ '}${dollars(known)}</span>`;
+  return html`<span title="${notes.join('; ')}">${unpriced ? '≥ ' : '≈ '}${dollars(known, fewest)}</span>`;
 }
 
 export interface Change {

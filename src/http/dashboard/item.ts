@@ -1,4 +1,5 @@
 import { NexusError } from '../../errors.ts';
+import { nestedDeeper } from '../../exactjson.ts';
 import { formatBytes, formatItems } from '../../format.ts';
 import { positionOf, type ShownItem } from '../../mailbox.ts';
 import { cost } from './figures.ts';
@@ -59,7 +60,7 @@ export async function itemPage(view: View): Promise<Page> {
     body: html`<p class="crumbs"><a href="${link(view, ['webhooks'])}">Webhooks</a> / <a href="${link(view, ['webhooks'], { agent })}">${agent}</a></p>
 <h1 class="title">From ${source}</h1>
 <section class="card"><dl class="facts">${facts.map(([name, value]) => (value === undefined ? '' : html`<div><dt>${name}</dt><dd>${value}</dd></div>`))}</dl></section>
-${headers.length === 0 ? '' : html`<section class="card"><h2>Headers</h2><table class="plain"><tbody>${headers.map(([name, value]) => html`<tr><th scope="row">${name}</th><td>${value}</td></tr>`)}</tbody></table></section>`}
+${headers.length === 0 ? '' : html`<section class="card"><h2>Headers</h2><table class="plain"><tbody>${headers.map(([name, value]) => html`<tr><th scope="row" class="cut">${name}</th><td class="cut">${value}</td></tr>`)}</tbody></table></section>`}
 <section class="card"><h2>Payload</h2>${payload(item)}</section>`,
   };
 }
@@ -71,9 +72,12 @@ function payload({ payloadText, encoding }: ShownItem): Html {
   return html`<pre class="json" dir="auto">${shown}</pre>${payloadText.length > mostPayload ? html`<p class="left">Cut here; ${formatBytes(Buffer.byteLength(payloadText))} in all.</p>` : ''}`;
 }
 
-/** Text as it was sent, JSON with its lines; numbers that JavaScript cannot hold would change, so those stay as they are. */
+const mostLevels = 100;
+
+/** JSON with its lines; as it was sent where a number is one that JavaScript would change, or it is nested too deep. */
 function readable(text: string): string {
-  if (/\d{16}|\d[eE]|\.\d{15}/.test(text)) return text;
+  const bare = text.replace(/"(?:[^"\\]|\\.)*"/g, '""');
+  if (/\d{16}|\d[eE]|\.\d{15}/.test(bare) || nestedDeeper(text, mostLevels)) return text;
   const value: unknown = JSON.parse(text);
   return typeof value === 'string' ? value : JSON.stringify(value, null, 2);
 }

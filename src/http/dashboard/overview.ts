@@ -115,8 +115,8 @@ function tileOf(view: View, { title, sums, before, than, from }: Tile): Html {
   const agent = view.query.getAll('agent');
   return html`<a class="tile" href="${link(view, ['usage'], { by: 'day', from, agent })}">
 <span class="what">${title}</span>
-<strong class="n">${cost(sums)}</strong>
-<span class="change ${changed.way}">${changed.way === 'more' ? '▲ ' : changed.way === 'less' ? '▼ ' : ''}${changed.text} <span class="quiet">${changed.way === 'same' && changed.text !== 'as before' ? '' : `vs ${than}`}</span></span>
+<strong class="n">${cost(sums, 2)}</strong>
+<span class="change ${changed.way === 'more' ? 'up' : changed.way === 'less' ? 'down' : ''}">${changed.way === 'more' ? '▲ ' : changed.way === 'less' ? '▼ ' : ''}${changed.text} <span class="quiet">${changed.way === 'same' && changed.text !== 'as before' ? '' : `vs ${than}`}</span></span>
 <span class="quiet">${tokens(sums.total)} tokens · ${formatItems(sums.calls, 'call')}</span>
 </a>`;
 }

@@ -1,3 +1,4 @@
+import { nestedDeeper } from '../../exactjson.ts';
 import { formatBytes, formatCount } from '../../format.ts';
 import { type Call, callOf, isObject, type Json, oddities, type Oddity } from '../../usagerecord.ts';
 import { dollars, short } from './figures.ts';
@@ -6,9 +7,12 @@ import type { Line } from './lines.ts';
 
 /** The most characters of one text that are shown. */
 const mostText = 20_000;
+/** JSON of no more characters is shown on one line. */
+const oneLine = 100;
 /** The most of what a record holds beside its text. */
 const mostOther = 6_000;
 const mostParts = 200;
+const mostLevels = 200;
 
 /** One line of a transcript for people. Whatever it holds is shown as text, and what is left out is said. */
 export function showRecord(line: Line, time: (iso: string) => Html): Html {
@@ -151,13 +155,10 @@ function text(value: unknown): Html {
 /** Anything else as JSON, with long texts in it cut. */
 function other(value: unknown): Html {
   if (value === undefined || (isObject(value) && Object.keys(value).length === 0)) return html``;
-  const written =
-    JSON.stringify(
-      value,
-      (_, inner: unknown) =>
-        typeof inner === 'string' && inner.length > mostOther ? cut(inner, mostOther / 4) : inner,
-      1,
-    ) ?? '';
+  const brief = (_: string, inner: unknown): unknown =>
+    typeof inner === 'string' && inner.length > mostOther ? cut(inner, mostOther / 4) : inner;
+  const plain = JSON.stringify(value, brief) ?? '';
+  const written = plain.length <= oneLine ? plain : JSON.stringify(value, brief, 1);
   return html`<pre class="json">${cut(written, mostOther)}</pre>`;
 }
 
@@ -185,7 +186,9 @@ function frame(kind: string, title: string, at: Html | undefined, line: Line, bo
 
 function unreadable(line: Line): Html {
   const why =
-    line.text === undefined ? 'This line is too long to be shown whole' : 'This line is no JSON object';
+    line.text === undefined
+      ? 'This line is too long to be shown whole'
+      : 'This line is no JSON object that can be shown';
   return html`<p class="left">${why}: ${formatBytes(line.length)}${line.length > line.start.length ? ', its beginning is' : ''}</p><pre class="json">${cut(line.start, mostOther / 3)}</pre>`;
 }
 
@@ -196,8 +199,10 @@ function cut(said: string, most: number): string {
   return `${said.slice(0, end)}\n… cut here; ${formatBytes(Buffer.byteLength(said))} in all`;
 }
 
+/** `undefined` also for what is nested deeper than can be written again. */
 function parse(line: string): Json | undefined {
   try {
+    if (nestedDeeper(line, mostLevels)) return undefined;
     const value: unknown = JSON.parse(line);
     return isObject(value) ? value : undefined;
   } catch (error) {

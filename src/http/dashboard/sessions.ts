@@ -12,7 +12,7 @@ const pageSize = 50;
 
 const columns: [order: (typeof sessionOrders)[number] | undefined, title: string, kind: string][] = [
   [undefined, 'Session', ''],
-  ['start', 'Began', ''],
+  ['start', 'Began', 'wide'],
   [undefined, 'Duration', 'n wide'],
   [undefined, 'Size', 'n wide'],
   ['calls', 'Calls', 'n wide'],
@@ -98,8 +98,8 @@ function rowOf(view: View, session: SessionUsage): Html {
   const transcript = transcripts.at(-1)?.transcript ?? session.session;
   const bytes = transcripts.reduce((sum, one) => sum + one.bytes, 0);
   const odd = Object.values(session.oddities).reduce((sum, count) => sum + count, 0);
-  return html`<tr><th scope="row" class="cut"><a href="${link(view, ['sessions', agent, transcript])}">${labelOf(session)}</a><br><span class="quiet">${agent} · ${trigger ?? 'unknown'}${host === undefined ? '' : ` · ${host}`}${transcripts.length > 1 ? ` · ${transcripts.length} histories` : ''}${odd > 0 ? html` · <span class="warned">${formatItems(odd, 'record')} out of order</span>` : ''}</span></th>
-<td>${start === undefined ? html`<span class="none">–</span>` : time(start, view.timeZone)}</td>
+  return html`<tr><th scope="row" class="cut"><a href="${link(view, ['sessions', agent, transcript])}">${labelOf(session)}</a><br><span class="quiet">${start === undefined ? '' : html`<span class="slim">${time(start, view.timeZone)} · </span>`}${agent} · ${trigger ?? 'unknown'}${host === undefined ? '' : ` · ${host}`}${transcripts.length > 1 ? ` · ${transcripts.length} histories` : ''}${odd > 0 ? html` · <span class="warned">${formatItems(odd, 'record')} out of order</span>` : ''}</span></th>
+<td class="wide">${start === undefined ? html`<span class="none">–</span>` : time(start, view.timeZone)}</td>
 <td class="n wide">${start === undefined || end === undefined ? html`<span class="none">–</span>` : formatDuration(Date.parse(end) - Date.parse(start))}</td>
 <td class="n wide">${formatBytes(bytes)}</td><td class="n wide">${formatCount(session.calls)}</td><td class="n">${tokens(session.total)}</td><td class="n">${cost(session)}</td></tr>
 `;

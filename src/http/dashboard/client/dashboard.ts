@@ -70,73 +70,79 @@ function draw(figure: HTMLElement): (() => void) | undefined {
   const details = figure.querySelector('details');
   details?.before(place);
   details?.removeAttribute('open');
-  const made = new Chart(canvas, {
-    type: 'bar',
-    data: { labels, datasets: series.map(({ name, values }) => ({ label: name, data: values })) },
-    options: {
-      animation: still.matches ? false : { duration: 250 },
-      maintainAspectRatio: false,
-      interaction: { mode: 'index', intersect: false },
-      datasets: { bar: { categoryPercentage: 0.86, barPercentage: 0.96, maxBarThickness: 40 } },
-      plugins: {
-        legend: {
-          display: series.length > 1,
-          position: 'bottom',
-          align: 'start',
-          labels: { boxWidth: 10, boxHeight: 10, padding: 12 },
-        },
-        tooltip: {
-          filter: (item) => item.parsed.y !== 0,
-          callbacks: {
-            label: (item) => `${item.dataset.label ?? ''}: ${full(item.parsed.y ?? 0)}`,
-            footer: (items) =>
-              items.length > 1
-                ? `Total: ${full(items.reduce((sum, item) => sum + (item.parsed.y ?? 0), 0))}`
-                : '',
-          },
-        },
-      },
-      scales: {
-        x: {
-          stacked: true,
-          grid: { display: false },
-          ticks: { maxRotation: 0, autoSkipPadding: 12, callback: (_, nth) => shortLabel(labels[nth] ?? '') },
-        },
-        y: {
-          stacked: true,
-          beginAtZero: true,
-          border: { display: false },
-          ticks: {
-            maxTicksLimit: 5,
-            callback: (value) => (money ? axisDollars : axisCounts).format(Number(value)),
-          },
-        },
-      },
-    },
-  });
+  let made: Chart | undefined;
 
+  /** Anew each time: the colours are those of the page as it is now. */
   function paint(): void {
     const [text, line, card] = [colour('quiet'), colour('line'), colour('card')];
-    made.data.datasets.forEach((dataset, nth) => {
-      const last = dataset.label === 'others' && nth === series.length - 1;
-      Object.assign(dataset, {
-        backgroundColor: colour(last ? 'series-others' : `series-${nth + 1}`),
-        borderColor: card,
-        borderWidth: { top: 1 },
-        borderSkipped: false,
-      });
+    const ticks = { color: text };
+    made?.destroy();
+    made = new Chart(canvas, {
+      type: 'bar',
+      data: {
+        labels,
+        datasets: series.map(({ name, values }, nth) => ({
+          label: name,
+          data: values,
+          backgroundColor: colour(
+            name === 'others' && nth === series.length - 1 ? 'series-others' : `series-${nth + 1}`,
+          ),
+          borderColor: card,
+          borderWidth: { top: 1, right: 0, bottom: 0, left: 0 },
+          borderSkipped: false,
+        })),
+      },
+      options: {
+        animation: still.matches ? false : { duration: 250 },
+        maintainAspectRatio: false,
+        color: text,
+        font: { family: getComputedStyle(document.body).fontFamily },
+        interaction: { mode: 'index', intersect: false },
+        datasets: { bar: { categoryPercentage: 0.86, barPercentage: 0.96, maxBarThickness: 40 } },
+        plugins: {
+          legend: {
+            display: series.length > 1,
+            position: 'bottom',
+            align: 'start',
+            labels: { color: text, boxWidth: 10, boxHeight: 10, padding: 12 },
+          },
+          tooltip: {
+            filter: (item) => item.parsed.y !== 0,
+            callbacks: {
+              label: (item) => `${item.dataset.label ?? ''}: ${full(item.parsed.y ?? 0)}`,
+              footer: (items) =>
+                items.length > 1
+                  ? `Total: ${full(items.reduce((sum, item) => sum + (item.parsed.y ?? 0), 0))}`
+                  : '',
+            },
+          },
+        },
+        scales: {
+          x: {
+            stacked: true,
+            grid: { display: false },
+            border: { color: line },
+            ticks: {
+              ...ticks,
+              maxRotation: 0,
+              autoSkipPadding: 12,
+              callback: (_, nth) => shortLabel(labels[nth] ?? ''),
+            },
+          },
+          y: {
+            stacked: true,
+            beginAtZero: true,
+            grid: { color: line },
+            border: { display: false },
+            ticks: {
+              ...ticks,
+              maxTicksLimit: 5,
+              callback: (value) => (money ? axisDollars : axisCounts).format(Number(value)),
+            },
+          },
+        },
+      },
     });
-    Object.assign(made.options, {
-      color: text,
-      font: { family: getComputedStyle(document.body).fontFamily },
-    });
-    for (const scale of Object.values(made.options.scales ?? {})) {
-      if (scale === undefined) continue;
-      Object.assign(scale.ticks ?? {}, { color: text });
-      Object.assign(scale.grid ?? {}, { color: line });
-      Object.assign(scale.border ?? {}, { color: line });
-    }
-    made.update('none');
   }
   paint();
   // For whoever waits until it is drawn.
