@@ -6,7 +6,9 @@ import { readCommandLine } from '../src/commandline.ts';
 import { listSettings } from '../src/config.ts';
 import { type ErrorCode, exit, exitStatus, NexusError } from '../src/errors.ts';
 import { createServer } from '../src/http/server.ts';
+import { openSignIns } from '../src/signins.ts';
 import { openLocalStore } from '../src/stores/local.ts';
+import { openUsage } from '../src/usage.ts';
 import { nounsOver } from './http/nouns.ts';
 
 const readme = await readFile(path.join(import.meta.dirname, '..', 'README.md'), 'utf8');
@@ -90,8 +92,11 @@ test('the table of exit statuses has every status that errors, jobs and signals 
 
 test('the routes in the table are those that the endpoint has, as far as they take or give transcripts', async () => {
   const directory = await mkdtemp(path.join(tmpdir(), 'nexus-readme-'));
-  const nouns = nounsOver(await openLocalStore(directory));
-  const app = createServer({ ...nouns, keys: () => [], version: '0' });
+  const store = await openLocalStore(directory);
+  const nouns = nounsOver(store);
+  const usage = await openUsage({ store, file: path.join(directory, 'usage', 'index.sqlite') });
+  const dashboard = { usage, signIns: openSignIns(store) };
+  const app = createServer({ ...nouns, keys: () => [], version: '0', dashboard });
   try {
     const routes = tableAfter('## The endpoint').flatMap(([cell = '']) =>
       [...cell.matchAll(/`([A-Z]+) ([^`]+)`/g)].map(([, method = '', url = '']) => ({
@@ -103,6 +108,7 @@ test('the routes in the table are those that the endpoint has, as far as they ta
     expect(routes.filter(({ method, url }) => !app.hasRoute({ method, url }))).toEqual([]);
   } finally {
     await app.close();
+    await usage.close();
     await nouns.sessions.close();
     await rm(directory, { recursive: true, force: true });
   }

@@ -26,7 +26,9 @@ const shipper = makeKey();
 function serve(): FastifyInstance {
   const made = createServer({
     ...nounsOver(store),
-    ...{ keys: () => keys, version: '0', now: () => now },
+    keys: () => keys,
+    version: '0',
+    now: () => now,
     dashboard: { usage, signIns: openSignIns(store, () => now), timeZone: 'UTC' },
   });
   apps.push(made);
@@ -193,7 +195,9 @@ describe('signing in', () => {
 
   test('is refused where nothing says from which page the form is', async () => {
     const answer = await app.inject({
-      ...{ method: 'POST', url: '/sign-in', body: `key=${reader}` },
+      method: 'POST',
+      url: '/sign-in',
+      body: `key=${reader}`,
       headers: { host: own.host, 'content-type': 'application/x-www-form-urlencoded' },
     });
     expect(answer.statusCode).toBe(403);
@@ -319,7 +323,8 @@ test('pages let nothing run or load but their own files, are kept by nobody, and
 test('a failure is a page that says nothing of the inside', async () => {
   const broken = createServer({
     ...nounsOver(store),
-    ...{ keys: () => [], version: '0' },
+    keys: () => [],
+    version: '0',
     dashboard: {
       usage: { ...usage, query: () => Promise.reject(new Error('secret inside')) },
       signIns: openSignIns(store),

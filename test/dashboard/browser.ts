@@ -24,8 +24,8 @@ export interface Watched {
   context: BrowserContext;
   /** Errors of scripts, of the console, what the policy forbade, and requests to anywhere else. Must stay empty. */
   troubles: string[];
-  /** Keeps a picture of the page's upper part, as output of the build. */
-  picture: (name: string) => Promise<void>;
+  /** Keeps a picture of the page's upper part, as output of the build; answers its bytes. */
+  picture: (name: string, options?: { upper?: number }) => Promise<number>;
 }
 
 export interface WatchOptions {
@@ -72,14 +72,15 @@ export async function watch(browser: Browser, origin: string, options: WatchOpti
     page,
     context,
     troubles,
-    async picture(name) {
+    async picture(name, { upper = 1600 } = {}) {
       await mkdir(pictures, { recursive: true });
-      const height = Math.min(1600, Number(await page.evaluate('document.documentElement.scrollHeight')));
-      await page.screenshot({
+      const height = Math.min(upper, Number(await page.evaluate('document.documentElement.scrollHeight')));
+      const bytes = await page.screenshot({
         path: path.join(pictures, `${name}.png`),
         fullPage: true,
         clip: { x: 0, y: 0, width, height },
       });
+      return bytes.length;
     },
   };
 }

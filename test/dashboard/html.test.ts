@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { change, cost, dollars, short } from '../../src/http/dashboard/figures.ts';
 import { html } from '../../src/http/dashboard/html.ts';
@@ -48,27 +48,19 @@ describe('a template', () => {
       'a\\u{1b}[31mred\\u{202e}gnp.exe\\u{0}\nb\tc\\u{feff}',
     );
   });
-
-  test('takes an object that only looks like markup for text', () => {
-    const fake = { toString: () => '<b>' };
-    expect(() => html`${Object(fake)}`.toString()).toThrow();
-    expect(html`${String(fake)}`.toString()).toBe('&lt;b&gt;');
-  });
 });
 
 describe('figures', () => {
   const sums = (facts: Partial<Sums>): Sums => ({
-    ...{
-      calls: 1,
-      input: 1,
-      output: 0,
-      cacheRead: 0,
-      cacheWrite: 0,
-      total: 1,
-      cost: 1,
-      costRecorded: 1,
-      costEstimated: 0,
-    },
+    calls: 1,
+    input: 1,
+    output: 0,
+    cacheRead: 0,
+    cacheWrite: 0,
+    total: 1,
+    cost: 1,
+    costRecorded: 1,
+    costEstimated: 0,
     costCoverage: { recorded: 1, estimated: 0, unpriced: 0 },
     ...facts,
   });

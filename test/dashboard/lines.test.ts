@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { linesOfPage, mostLineBytes, pageBytes } from '../../src/http/dashboard/lines.ts';
 import type { Nexus } from '../../src/nexus.ts';

@@ -34,7 +34,6 @@ describe.skipIf(!browses)('in a browser', () => {
     { name: 'light', width: 1280, dark: false },
     { name: 'dark', width: 1280, dark: true },
     { name: 'phone', width: 360, dark: false },
-    { name: 'phone-dark', width: 360, dark: true },
   ];
 
   test.each(looks)(
@@ -62,4 +61,17 @@ describe.skipIf(!browses)('in a browser', () => {
     },
     60_000,
   );
+
+  test('the picture in README is of the overview as it is', async () => {
+    const { page, context, troubles, picture } = await watch(browser, site.url, {
+      width: 1200,
+      height: 700,
+    });
+    await page.goto('/');
+    await drawn(page);
+    const bytes = await picture('readme', { upper: 700 });
+    expect(bytes).toBeLessThan(150_000);
+    expect(troubles).toEqual([]);
+    await context.close();
+  });
 });

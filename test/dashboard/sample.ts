@@ -37,8 +37,7 @@ const asked = [
 /** Five weeks of an archive that people could have: sessions of three agents from two hosts, and some mail. */
 export async function fillSample(store: Store, now: Date): Promise<void> {
   const random = numbersFrom(7);
-  const pick = <T>(list: readonly [T, ...T[]] | readonly T[]): T =>
-    list[Math.floor(random() * list.length)] ?? (list[0] as T);
+  const question = (): string => asked[Math.floor(random() * asked.length)] ?? '';
   let clock = now.getTime();
   const sessions = openSessions(store, () => new Date(clock));
   const today = Math.floor(now.getTime() / day) * day;
@@ -65,7 +64,7 @@ export async function fillSample(store: Store, now: Date): Promise<void> {
             id: parent,
             parentId: 'm0',
             timestamp: at(time),
-            message: { role: 'user', content: pick(asked) },
+            message: { role: 'user', content: question() },
           });
         else
           lines.push({
@@ -127,8 +126,11 @@ export async function fillSample(store: Store, now: Date): Promise<void> {
       await sessions.append(kind.agent, id, 0, bytes, {
         complete: true,
         about: {
-          ...{ host: kind.agent === 'mediabox' ? 'nas' : 'claw-box', sessionKey: key, trigger: kind.trigger },
-          ...{ firstEventAt: at(began), lastEventAt: at(time) },
+          host: kind.agent === 'mediabox' ? 'nas' : 'claw-box',
+          sessionKey: key,
+          trigger: kind.trigger,
+          firstEventAt: at(began),
+          lastEventAt: at(time),
         },
       });
     }

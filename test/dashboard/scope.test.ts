@@ -30,17 +30,24 @@ beforeAll(async () => {
   await fillSample(store, now);
   for await (const { id } of openWebhooks(store).list({ agent: 'main' })) item = id;
   usage = await openUsage({
-    ...{ store, file: path.join(directory, 'usage', 'index.sqlite'), timeZone: 'UTC', now: () => now },
+    store,
+    file: path.join(directory, 'usage', 'index.sqlite'),
+    timeZone: 'UTC',
+    now: () => now,
   });
   await usage.catchUp();
   app = createServer({
     ...nounsOver(store),
-    ...{ keys: () => [limited], version: '0', now: () => now },
+    keys: () => [limited],
+    version: '0',
+    now: () => now,
     dashboard: { usage, signIns: openSignIns(store, () => now), timeZone: 'UTC' },
   });
   const host = 'localhost:7788';
   const answer = await app.inject({
-    ...{ method: 'POST', url: '/sign-in', body: `key=${key}` },
+    method: 'POST',
+    url: '/sign-in',
+    body: `key=${key}`,
     headers: { host, origin: `http://${host}`, 'content-type': 'application/x-www-form-urlencoded' },
   });
   cookie = `nexus=${answer.cookies[0]?.value}`;

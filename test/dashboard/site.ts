@@ -32,20 +32,29 @@ export async function openSite({ keys = [], fill, now, over }: SiteOptions = {})
   const store = over ?? (await openLocalStore(path.join(root, 'store')));
   await fill?.(store);
   const usage = await openUsage({
-    ...{ store, file: path.join(root, 'usage', 'index.sqlite'), timeZone: 'UTC' },
+    store,
+    file: path.join(root, 'usage', 'index.sqlite'),
+    timeZone: 'UTC',
     ...(now === undefined ? {} : { now }),
   });
   await usage.catchUp();
   const stopping = new AbortController();
   const serving = await serve({
     ...nounsOver(store),
-    ...{ host: '127.0.0.1', port: 0, keys: () => keys, version: '0.1.0', signal: stopping.signal },
+    host: '127.0.0.1',
+    port: 0,
+    keys: () => keys,
+    version: '0.1.0',
+    signal: stopping.signal,
     dashboard: { usage, signIns: openSignIns(store, now), timeZone: 'UTC' },
     drainMs: 500,
     ...(now === undefined ? {} : { now }),
   });
   return {
-    ...{ url: serving.url, store, usage, keys },
+    url: serving.url,
+    store,
+    usage,
+    keys,
     async close() {
       stopping.abort();
       await serving.closed;

@@ -66,7 +66,13 @@ const mostValues = 200;
 
 async function valuesOf(view: View, fields: readonly FilterField[]): Promise<Record<FilterField, string[]>> {
   const found: Record<FilterField, string[]> = {
-    ...{ agent: [], model: [], provider: [], trigger: [], host: [], job: [], source: [] },
+    agent: [],
+    model: [],
+    provider: [],
+    trigger: [],
+    host: [],
+    job: [],
+    source: [],
   };
   const { agents } = view.caller;
   const { rows } = await view.usage.query({

@@ -14,13 +14,18 @@ export interface HostStanding {
 }
 
 export interface Hosts {
-  /** Of these agents, or all; what came last first. Up to a minute old. */
+  /** Of these agents, or all; what came last first. Up to ten minutes old, and a minute where somebody has looked since. */
   standing: (agents: readonly string[] | undefined) => Promise<HostStanding[]>;
 }
 
 const freshMs = 60_000;
+/** Nobody is shown older figures than these. */
+const oldMs = 600_000;
 
-/** Adds up the index cards of all transcripts, at most once a minute: there can be many, and a far store is slow. */
+/**
+ * Adds up the index cards of all transcripts, at most once a minute: there can be many, and a far store is slow. Who
+ * looks again does not wait for it.
+ */
 export function openHosts(sessions: Nexus): Hosts {
   let known: { byAgent: Map<string, HostStanding[]>; at: number } | undefined;
   let counting: Promise<Map<string, HostStanding[]>> | undefined;
@@ -51,14 +56,21 @@ export function openHosts(sessions: Nexus): Hosts {
     return new Map([...byAgent].map(([agent, hosts]) => [agent, [...hosts.values()]]));
   }
 
-  async function fresh(): Promise<Map<string, HostStanding[]>> {
-    if (known !== undefined && performance.now() - known.at < freshMs) return known.byAgent;
+  async function counted(): Promise<Map<string, HostStanding[]>> {
     counting ??= count().finally(() => {
       counting = undefined;
     });
     const byAgent = await counting;
     known = { byAgent, at: performance.now() };
     return byAgent;
+  }
+
+  async function fresh(): Promise<Map<string, HostStanding[]>> {
+    const age = known === undefined ? Number.POSITIVE_INFINITY : performance.now() - known.at;
+    if (known === undefined || age > oldMs) return await counted();
+    // The next page has what this counts; what is wrong with the store, it says itself.
+    if (age > freshMs) counted().catch(() => undefined);
+    return known.byAgent;
   }
 
   return {

@@ -69,7 +69,8 @@ export async function linesOfPage(
       const bytes = Buffer.concat(pieces);
       const whole = ended && size <= mostLineBytes;
       lines.push({
-        ...{ at: lineAt, length: size },
+        at: lineAt,
+        length: size,
         text: whole ? bytes.toString('utf8') : undefined,
         start: bytes.subarray(0, mostStart).toString('utf8'),
       });

@@ -117,7 +117,7 @@ function tileOf(view: View, { title, sums, before, than, from }: Tile): Html {
 <span class="what">${title}</span>
 <strong class="n">${cost(sums, 2)}</strong>
 <span class="change ${changed.way === 'more' ? 'up' : changed.way === 'less' ? 'down' : ''}">${changed.way === 'more' ? '▲ ' : changed.way === 'less' ? '▼ ' : ''}${changed.text} <span class="quiet">${changed.way === 'same' && changed.text !== 'as before' ? '' : `vs ${than}`}</span></span>
-<span class="quiet">${tokens(sums.total)} tokens · ${formatItems(sums.calls, 'call')}</span>
+<span class="quiet">${tokens(sums.total)} tokens · ${formatItems(sums.calls, 'call')}${sums.costCoverage.unpriced === 0 ? '' : ` · ${formatCount(sums.costCoverage.unpriced)} unpriced`}</span>
 </a>`;
 }
 

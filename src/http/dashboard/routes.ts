@@ -137,7 +137,12 @@ export function dashboardRoutes(routes: Routes, options: DashboardOptions): void
       request.caller = caller;
       await look(request);
       const view: View = {
-        ...{ caller, timeZone, usage, sessions, webhooks, hosts },
+        caller,
+        timeZone,
+        usage,
+        sessions,
+        webhooks,
+        hosts,
         root: rootOf(request),
         now: now(),
         params: paramsOf(request),

@@ -38,7 +38,10 @@ export async function sessionsPage(view: View): Promise<Page> {
     ...filter,
     ...(agents === undefined ? {} : { agent: agents }),
     ...(text === undefined ? {} : { text: text.slice(0, 200) }),
-    ...{ order, ascending, limit: pageSize, offset: (page - 1) * pageSize },
+    order,
+    ascending,
+    limit: pageSize,
+    offset: (page - 1) * pageSize,
     tz: view.timeZone,
   });
   const { sessions, found } = answer;
@@ -118,8 +121,13 @@ export function time(iso: string, timeZone: string): Html {
   if (Number.isNaN(at.getTime())) return html`${iso}`;
   const parts = Object.fromEntries(
     new Intl.DateTimeFormat('en-GB', {
-      ...{ timeZone, hourCycle: 'h23', year: 'numeric', month: '2-digit', day: '2-digit' },
-      ...{ hour: '2-digit', minute: '2-digit' },
+      timeZone,
+      hourCycle: 'h23',
+      year: 'numeric',
+      month: '2-digit',
+      day: '2-digit',
+      hour: '2-digit',
+      minute: '2-digit',
     })
       .formatToParts(at)
       .map(({ type, value }) => [type, value]),

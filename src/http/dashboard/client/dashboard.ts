@@ -12,7 +12,7 @@ interface Read {
 }
 
 function read(table: HTMLTableElement): Read {
-  const rows = [...table.tBodies].flatMap((body) => [...body.rows]).reverse();
+  const rows = [...table.tBodies].flatMap((body) => [...body.rows]).toReversed();
   const heads = [...table.querySelectorAll<HTMLElement>('thead [data-series]')];
   return {
     labels: rows.map((row) => row.querySelector<HTMLElement>('[data-label]')?.dataset['label'] ?? ''),
