@@ -95,8 +95,8 @@ test('the routes in the table are those that the endpoint has, as far as they ta
   const store = await openLocalStore(directory);
   const nouns = nounsOver(store);
   const usage = await openUsage({ store, file: path.join(directory, 'usage', 'index.sqlite') });
-  const dashboard = { usage, signIns: openSignIns(store) };
-  const app = createServer({ ...nouns, keys: () => [], version: '0', dashboard });
+  const dashboard = { signIns: openSignIns(store) };
+  const app = createServer({ ...nouns, keys: () => [], version: '0', usage, dashboard });
   try {
     const routes = tableAfter('## The endpoint').flatMap(([cell = '']) =>
       [...cell.matchAll(/`([A-Z]+) ([^`]+)`/g)].map(([, method = '', url = '']) => ({

@@ -35,7 +35,7 @@ export async function serve(context: Context): Promise<void> {
       webhooks,
       usage,
       version,
-      dashboard: { usage, signIns: openSignIns(store) },
+      dashboard: { signIns: openSignIns(store) },
       signal: context.signal,
       keys: async () => (await followed()).keys,
       mailboxes: async () => (await followed()).mailboxes,

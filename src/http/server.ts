@@ -74,8 +74,8 @@ export interface ServerOptions {
   /** Throws `config`, naming the place, for a secret that is not there. */
   secretOf: (secret: Secret) => Promise<string>;
   version: string;
-  /** Absent: no dashboard. */
-  dashboard?: DashboardOptions | undefined;
+  /** Absent, or without `usage`: no dashboard. */
+  dashboard?: Omit<DashboardOptions, 'usage'> | undefined;
   /** Absent: nothing is logged. */
   log?: Log;
   now?: () => Date;
@@ -184,11 +184,11 @@ export function createServer(options: ServerOptions): FastifyInstance {
   itemRoutes(routes);
   mailboxRoutes(routes);
   usageRoutes(routes);
-  if (options.dashboard !== undefined) {
+  if (options.dashboard !== undefined && usage !== undefined) {
     // Read by the dashboard alone: to everything else a cookie says nothing.
     app.register(cookie, { hook: false });
-    const { usage, signIns, timeZone } = options.dashboard;
-    dashboardRoutes(routes, { usage: ownStore(usage), signIns: ownStore(signIns), timeZone });
+    const { signIns, timeZone } = options.dashboard;
+    dashboardRoutes(routes, { usage, signIns: ownStore(signIns), timeZone });
   }
   return app;
 }

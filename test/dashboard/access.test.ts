@@ -29,7 +29,8 @@ function serve(): FastifyInstance {
     keys: () => keys,
     version: '0',
     now: () => now,
-    dashboard: { usage, signIns: openSignIns(store, () => now), timeZone: 'UTC' },
+    usage,
+    dashboard: { signIns: openSignIns(store, () => now), timeZone: 'UTC' },
   });
   apps.push(made);
   return made;
@@ -325,10 +326,8 @@ test('a failure is a page that says nothing of the inside', async () => {
     ...nounsOver(store),
     keys: () => [],
     version: '0',
-    dashboard: {
-      usage: { ...usage, query: () => Promise.reject(new Error('secret inside')) },
-      signIns: openSignIns(store),
-    },
+    usage: { ...usage, query: () => Promise.reject(new Error('secret inside')) },
+    dashboard: { signIns: openSignIns(store) },
   });
   apps.push(broken);
   const { statusCode, body, headers } = await broken.inject({ url: '/', headers: { host: own.host } });

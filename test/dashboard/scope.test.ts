@@ -41,7 +41,8 @@ beforeAll(async () => {
     keys: () => [limited],
     version: '0',
     now: () => now,
-    dashboard: { usage, signIns: openSignIns(store, () => now), timeZone: 'UTC' },
+    usage,
+    dashboard: { signIns: openSignIns(store, () => now), timeZone: 'UTC' },
   });
   const host = 'localhost:7788';
   const answer = await app.inject({

@@ -46,7 +46,8 @@ export async function openSite({ keys = [], fill, now, over }: SiteOptions = {})
     keys: () => keys,
     version: '0.1.0',
     signal: stopping.signal,
-    dashboard: { usage, signIns: openSignIns(store, now), timeZone: 'UTC' },
+    usage,
+    dashboard: { signIns: openSignIns(store, now), timeZone: 'UTC' },
     drainMs: 500,
     ...(now === undefined ? {} : { now }),
   });

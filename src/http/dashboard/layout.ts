@@ -31,9 +31,7 @@ export interface Frame {
   now: Date;
   version: string;
   /** `undefined` where nobody is let in yet; `null` where no key is needed. */
-  signedIn: { key: string; limited: boolean } | null | undefined;
-  /** Coverage of other agents than the caller's is not told. */
-  limited: boolean;
+  signedIn: { key: string } | null | undefined;
   timeZone: string;
   /** Why changes could not be looked for. */
   trouble: string | undefined;
@@ -96,7 +94,7 @@ function navigation(at: Place | undefined, root: string): Html {
 }
 
 /** As of when the figures hold, and what is not in them. */
-function standingLine(standing: Standing, { now, limited, timeZone, trouble }: Frame): Html {
+function standingLine(standing: Standing, { now, timeZone, trouble }: Frame): Html {
   const { asOf, complete, coverage } = standing;
   if (asOf === null)
     return html`<p class="standing warn" role="status">The archive has not been looked through yet: these figures are not the whole. Reload in a moment.</p>`;
@@ -115,7 +113,7 @@ function standingLine(standing: Standing, { now, limited, timeZone, trouble }: F
   return html`<p class="standing${complete && trouble === undefined ? '' : ' warn'}" role="status"><span class="dot"></span>${
     complete
       ? html`Everything that was stored is counted, as of ${time}.`
-      : html`Not the whole, as of ${time}${missing.length === 0 || limited ? '' : `: ${missing.join(', ')}`}.`
+      : html`Not the whole, as of ${time}${missing.length === 0 ? '' : `: ${missing.join(', ')}`}.`
   } Days are those of ${timeZone}.${trouble === undefined ? '' : html` Changes since then could not be looked for: ${trouble}`}</p>`;
 }
 

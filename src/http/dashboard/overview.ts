@@ -142,9 +142,9 @@ function coverage({ calls, cost: known, costRecorded, costEstimated, costCoverag
 ${costCoverage.unpriced === 0 ? '' : html`<p class="quiet">The setting <code>prices</code> gives models a price: see README.</p>`}`;
 }
 
-/** Records that could not be counted as they are; to who sees all agents, as they are not counted by agent. */
+/** Records that could not be counted as they are. */
 function odd(view: View, found: Coverage['oddities']): Html {
-  if (view.caller.agents !== '*' || found.length === 0) return html``;
+  if (found.length === 0) return html``;
   return html`<h3>Records that are out of order</h3><ul class="plain">${found.map(
     ({ kind, count, example }) =>
       html`<li>${formatCount(count)} × ${oddities[kind]}, as in <a href="${link(view, ['sessions', example.agent, example.transcript])}">${example.agent}/${example.transcript}</a>, line ${example.line}</li>`,

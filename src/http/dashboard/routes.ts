@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { describe, httpStatus } from '../../errors.ts';
 import type { SignIns } from '../../signins.ts';
@@ -6,6 +5,7 @@ import type { Usage } from '../../usage.ts';
 import type { Caller } from '../auth.ts';
 import { headerOf, type Routes } from '../context.ts';
 import { errorOf } from '../failures.ts';
+import { openRecent } from '../recent.ts';
 import { isRefusal, openAccess } from './access.ts';
 import { readAssets } from './assets.ts';
 import { itemPage } from './item.ts';
@@ -16,7 +16,7 @@ import { sessionsPage } from './sessions.ts';
 import { signInPage } from './signin.ts';
 import { transcriptPage } from './transcript.ts';
 import { usagePage } from './usage.ts';
-import type { View } from './view.ts';
+import { usageWithin, type View } from './view.ts';
 import { webhooksPage } from './webhooks.ts';
 
 export interface DashboardOptions {
@@ -28,7 +28,6 @@ export interface DashboardOptions {
 
 /** How long a page waits for what was stored since the last look, ms; then it says as of when it is. */
 const patienceMs = 400;
-const looksEveryMs = 3000;
 
 const pages: [url: string, page: (view: View) => Promise<Page>][] = [
   ['/', overviewPage],
@@ -46,48 +45,32 @@ export function dashboardRoutes(routes: Routes, options: DashboardOptions): void
   const assets = readAssets();
   const access = openAccess({ keys, signIns: options.signIns, now });
   const hosts = openHosts(sessions);
-  let lookedAt = Number.NEGATIVE_INFINITY;
-  let looking: Promise<void> | undefined;
   let trouble: string | undefined;
+  const look = openRecent(
+    {
+      async catchUp() {
+        const standing = await usage.catchUp();
+        trouble = undefined;
+        return standing;
+      },
+    },
+    patienceMs,
+  );
 
-  /** Lets the index catch up, and waits for it a little. */
-  async function look(request: FastifyRequest): Promise<void> {
-    if (performance.now() - lookedAt > looksEveryMs)
-      looking ??= usage
-        .catchUp()
-        .then(
-          () => {
-            trouble = undefined;
-          },
-          (error: unknown) => {
-            const known = errorOf(error);
-            trouble = known === undefined ? 'an internal error, which the log tells of.' : describe(known);
-            request.log.warn({ err: error }, 'changes could not be looked for');
-          },
-        )
-        .finally(() => {
-          lookedAt = performance.now();
-          looking = undefined;
-        });
-    if (looking === undefined) return;
-    const patience = new AbortController();
-    await Promise.race([
-      looking,
-      delay(patienceMs, undefined, { signal: patience.signal }).catch(() => undefined),
-    ]);
-    patience.abort();
+  function notLooked(request: FastifyRequest, error: unknown): void {
+    const known = errorOf(error);
+    trouble = known === undefined ? 'an internal error, which the log tells of.' : describe(known);
+    request.log.warn({ err: error }, 'changes could not be looked for');
   }
 
   function frameOf(request: FastifyRequest, caller: Caller | undefined): Frame {
     const key = caller?.name;
-    const limited = caller !== undefined && caller.agents !== '*';
     return {
       assets,
       root: rootOf(request),
       now: now(),
       version,
-      signedIn: caller === undefined ? undefined : key === undefined ? null : { key, limited },
-      limited,
+      signedIn: caller === undefined ? undefined : key === undefined ? null : { key },
       timeZone,
       trouble,
     };
@@ -135,11 +118,11 @@ export function dashboardRoutes(routes: Routes, options: DashboardOptions): void
       const caller = await access.callerOf(request);
       if (caller === undefined) return askToSignIn(request, reply);
       request.caller = caller;
-      await look(request);
+      await look((error) => notLooked(request, error));
       const view: View = {
         caller,
         timeZone,
-        usage,
+        usage: usageWithin(usage, caller),
         sessions,
         webhooks,
         hosts,

@@ -14,7 +14,8 @@ export interface View {
   /** Parts of the path. */
   params: Record<string, string>;
   query: URLSearchParams;
-  usage: Usage;
+  /** Of what the caller may see, and of nothing else. */
+  usage: Pick<Usage, 'query' | 'sessions' | 'items' | 'costOf'>;
   sessions: Nexus;
   webhooks: Webhooks;
   hosts: Hosts;
@@ -47,6 +48,16 @@ export function agentsIn(view: View): string[] | undefined {
   for (const agent of named) view.caller.require(['read'], checkAgentId(agent));
   if (named.length > 0) return named;
   return view.caller.agents === '*' ? undefined : [...view.caller.agents];
+}
+
+export function usageWithin(usage: Usage, { agents }: Caller): View['usage'] {
+  const within = agents === '*' ? undefined : agents;
+  return {
+    query: (request) => usage.query(request, within),
+    sessions: (request) => usage.sessions(request, within),
+    items: usage.items,
+    costOf: usage.costOf,
+  };
 }
 
 export function maySee({ caller }: View, agent: string): boolean {
