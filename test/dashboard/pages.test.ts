@@ -268,12 +268,15 @@ describe.skipIf(!browses)('in a browser', () => {
       now: () => now,
     });
     try {
-      const { page, context } = await open({ expected: /status of 401|Failed to load resource/ }, locked);
+      const { page, context, picture } = await open(
+        { expected: /status of 401|Failed to load resource/ },
+        locked,
+      );
       await page.goto('/sessions?text=x');
       await page.fill('#key', 'nxk_wrong');
       await page.click('button.main');
       expect(await page.locator('[role=alert]').innerText()).toContain('This key is not known here.');
-      await page.goto('/sessions?text=x');
+      await picture('sign-in');
       await page.fill('#key', ` ${key} `);
       await page.click('button.main');
       expect(new URL(page.url()).pathname + new URL(page.url()).search).toBe('/sessions?text=x');

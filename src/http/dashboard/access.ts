@@ -10,8 +10,10 @@ import { openStrangers, peerOf } from '../strangers.ts';
 export interface Access {
   /** `undefined` where somebody has to sign in first. Throws `forbidden` for who may not even do that. */
   callerOf: (request: FastifyRequest) => Promise<Caller | undefined>;
+  /** A form of this origin's own; `forbidden` for another's. */
+  formOf: (request: FastifyRequest) => Promise<URLSearchParams>;
   /** Throws `unauthorized`, `forbidden` or `limited` for a key that does not let in. */
-  signIn: (request: FastifyRequest, reply: FastifyReply) => Promise<{ to: string }>;
+  signIn: (request: FastifyRequest, reply: FastifyReply, presented: string) => Promise<void>;
   signOut: (request: FastifyRequest, reply: FastifyReply) => Promise<void>;
   /** Whether there is any key to sign in with. */
   needsKey: () => Promise<boolean>;
@@ -56,16 +58,19 @@ export function openAccess({ keys, signIns, now }: AccessOptions): Access {
       return key === undefined ? undefined : callerWith(key);
     },
 
-    async signIn(request, reply) {
+    async formOf(request) {
       refuseForeignForm(request);
+      return await formIn(request);
+    },
+
+    async signIn(request, reply, presented) {
       const known = await keys();
       if (known.length === 0) {
         refuseOutsiders(askedBy(request));
-        return { to: '' };
+        return;
       }
-      const form = await formIn(request);
       const peer = peerOf(request.socket.remoteAddress);
-      const key = findKey(known, (form.get('key') ?? '').trim());
+      const key = findKey(known, presented.trim());
       if (key === undefined)
         throw strangers.failed(
           { name: 'sign-in', peer },
@@ -84,7 +89,6 @@ export function openAccess({ keys, signIns, now }: AccessOptions): Access {
         ...attributes,
         maxAge: signInMs / 1000,
       });
-      return { to: form.get('to') ?? '' };
     },
 
     async signOut(request, reply) {

@@ -157,14 +157,17 @@ export function dashboardRoutes(routes: Routes, options: DashboardOptions): void
   });
 
   app.post('/sign-in', common, async (request, reply) => {
+    let to = '';
     try {
-      const { to } = await access.signIn(request, reply);
-      return reply.redirect(`./${placeOf(to)}`, 303);
+      const form = await access.formOf(request);
+      to = placeOf(form.get('to') ?? '');
+      await access.signIn(request, reply, form.get('key') ?? '');
+      return reply.redirect(`./${to}`, 303);
     } catch (error) {
       if (!isRefusal(error)) throw error;
       const status = httpStatus(error);
       if (status === 429) reply.header('retry-after', Math.ceil(error.retryAfter ?? 5));
-      const page = signInPage({ to: '', action: './sign-in', refusal: describe(error) });
+      const page = signInPage({ to, action: './sign-in', refusal: describe(error) });
       return send(request, reply, { ...page, status });
     }
   });

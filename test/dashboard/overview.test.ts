@@ -1,0 +1,167 @@
+import type { FastifyInstance } from 'fastify';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { NexusError } from '../../src/errors.ts';
+import { createServer } from '../../src/http/server.ts';
+import { openSignIns } from '../../src/signins.ts';
+import { openLocalStore } from '../../src/stores/local.ts';
+import type { Store } from '../../src/stores/store.ts';
+import { openUsage, type Usage } from '../../src/usage.ts';
+import { openWebhooks } from '../../src/webhooks.ts';
+import { nounsOver } from '../http/nouns.ts';
+import { fillSample } from './sample.ts';
+
+// 04:40 of the 21st in Auckland.
+const now = new Date('2026-11-20T15:40:00Z');
+
+let directory: string;
+let store: Store;
+let usage: Usage;
+let app: FastifyInstance;
+
+beforeAll(async () => {
+  directory = await mkdtemp(path.join(tmpdir(), 'nexus-overview-'));
+  store = await openLocalStore(path.join(directory, 'store'));
+  await fillSample(store, now);
+  usage = await openUsage({ store, file: path.join(directory, 'usage', 'index.sqlite'), now: () => now });
+  await usage.catchUp();
+});
+afterEach(() => app.close());
+afterAll(async () => {
+  await usage.close();
+  await store.close();
+  await rm(directory, { recursive: true });
+});
+
+/** A page's text, its markup taken away. */
+async function text(url: string, over: { usage?: Partial<Usage>; timeZone?: string } = {}): Promise<string> {
+  app = createServer({
+    ...nounsOver(store),
+    keys: () => [],
+    version: '0',
+    now: () => now,
+    usage: { ...usage, ...over.usage },
+    dashboard: { signIns: openSignIns(store), timeZone: over.timeZone ?? 'UTC' },
+  });
+  const { statusCode, body } = await app.inject({ url, headers: { host: 'localhost' } });
+  expect(statusCode).toBe(200);
+  return body
+    .replace(/<[^>]*>/g, ' ')
+    .replace(/&gt;/g, '>')
+    .replace(/\s+/g, ' ');
+}
+
+describe.each([
+  {
+    timeZone: 'UTC',
+    days: ['2026-11-20', '2026-11-14', '2026-10-22'],
+    before: [
+      ['2026-11-19T00:00Z', '2026-11-19T15:30Z'],
+      ['2026-11-07T00:00Z', '2026-11-13T15:30Z'],
+      ['2026-09-22T00:00Z', '2026-10-21T15:30Z'],
+    ],
+  },
+  {
+    timeZone: 'Pacific/Auckland',
+    days: ['2026-11-21', '2026-11-15', '2026-10-23'],
+    before: [
+      ['2026-11-19T11:00Z', '2026-11-19T15:30Z'],
+      ['2026-11-07T11:00Z', '2026-11-13T15:30Z'],
+      // Clocks went forward on the 27th of September.
+      ['2026-09-22T12:00Z', '2026-10-21T15:30Z'],
+    ],
+  },
+])('in $timeZone', ({ timeZone, days, before }) => {
+  test('today, 7 and 30 days are whole days, each beside as much of the days before', async () => {
+    const shown = await text('/', { timeZone });
+    for (const [nth, title] of ['Today', '7 days', '30 days'].entries()) {
+      const current = await usage.query({ from: days[nth] ?? '', tz: timeZone });
+      const [from = '', to = ''] = before[nth] ?? [];
+      const earlier = await usage.query({ from, to });
+      const [one, other] = [current.totals.cost ?? Number.NaN, earlier.totals.cost ?? Number.NaN];
+      const share = Math.abs(one / other - 1) * 100;
+      const change = `${one > other ? '▲ +' : '▼ −'}${share.toFixed(share < 10 ? 1 : 0)} %`;
+      const unpriced = current.totals.costCoverage.unpriced;
+      const amount = `${unpriced > 0 ? '≥ ' : ''}$${one.toFixed(one < 0.1 ? 4 : 2)}`;
+      expect(shown).toContain(`${title} ${amount} ${change} `);
+      expect(shown).toContain(
+        `· ${current.totals.calls} calls${unpriced > 0 ? ` · ${unpriced} unpriced` : ''}`,
+      );
+    }
+    const [today = ''] = days;
+    expect(shown).toContain(`Day research main mediabox Total ${today} `);
+    expect(shown).toContain(`Days are those of ${timeZone}.`);
+  });
+});
+
+test('hosts are shown with when they last sent something, and how long after the event that was', async () => {
+  expect(await text('/')).toMatch(
+    /Hosts Host Last upload Lag Transcripts Size claw-box 2 h ago 7 min 189 [\d.]+ MiB nas 5 h ago 7 min 48 \d+ KiB/,
+  );
+});
+
+test('pending webhooks are counted by agent, with the oldest and the host', async () => {
+  expect(await text('/')).toMatch(
+    /Pending webhooks Agent Pending Oldest Host main 1 1 h ago claw-box mediabox 2 2 h ago nas/,
+  );
+});
+
+describe('what the figures rest on is said as it is', () => {
+  test('everything counted, as of when', async () => {
+    expect(await text('/')).toMatch(/Everything that was stored is counted, as of now \. Days/);
+  });
+
+  test('not the whole, with what is missing', async () => {
+    const { coverage } = await usage.standing();
+    const lacking = {
+      complete: false,
+      coverage: {
+        ...coverage,
+        unread: 3,
+        bytes: coverage.bytes + 5 * 1024 * 1024,
+        unreadable: { count: 1, examples: [] },
+      },
+    };
+    const query: Usage['query'] = async (request) => ({ ...(await usage.query(request)), ...lacking });
+    expect(await text('/usage', { usage: { query } })).toContain(
+      'Not the whole, as of now : 3 transcripts with 5.0 MiB still to be read, 1 transcript cannot be read.',
+    );
+  });
+
+  test('not looked through at all', async () => {
+    const query: Usage['query'] = async (request) => ({
+      ...(await usage.query(request)),
+      asOf: null,
+      complete: false,
+    });
+    expect(await text('/usage', { usage: { query } })).toContain('these figures are not the whole');
+  });
+
+  test('changes that could not be looked for', async () => {
+    const catchUp = () => Promise.reject(new NexusError('unavailable', 'The store is on fire.'));
+    expect(await text('/', { usage: { catchUp } })).toContain(
+      'Changes since then could not be looked for: The store is on fire.',
+    );
+  });
+
+  test('a look that takes long is not waited for', async () => {
+    const began = performance.now();
+    await text('/', { usage: { catchUp: () => new Promise(() => undefined) } });
+    expect(performance.now() - began).toBeLessThan(2500);
+  });
+});
+
+test('a webhook is shown with what handling it has cost, and together with which others', async () => {
+  let item = '';
+  for await (const { id } of openWebhooks(store).list({ agent: 'mediabox' })) item = id;
+  const { totals } = await usage.query({ agent: ['mediabox'] });
+  const costOf: Usage['costOf'] = (id) =>
+    Promise.resolve(id === item ? { sessions: ['mediabox/s1'], sums: totals, items: 3 } : undefined);
+  expect(await text(`/webhooks/${item}`, { usage: { costOf } })).toContain(
+    `Handling it $${totals.cost?.toFixed(4)} together with 2 other webhooks: mediabox/s1`,
+  );
+  await app.close();
+  expect(await text(`/webhooks/${item}`)).toContain('no session is known that it began');
+});
