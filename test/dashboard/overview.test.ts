@@ -139,6 +139,18 @@ describe('what the figures rest on is said as it is', () => {
     expect(await text('/usage', { usage: { query } })).toContain('these figures are not the whole');
   });
 
+  test('of an archive that is not read yet it is not said that it is empty', async () => {
+    const none = { complete: false, rows: [], sessions: [], found: 0 };
+    const query: Usage['query'] = async (request) => ({ ...(await usage.query(request)), ...none });
+    const sessions: Usage['sessions'] = async (request) => ({ ...(await usage.sessions(request)), ...none });
+    for (const url of ['/usage', '/sessions', '/sessions?text=x']) {
+      const shown = await text(url, { usage: { query, sessions } });
+      expect(shown).toContain('Nothing yet: not all that is stored has been read.');
+      expect(shown).not.toContain('nexus backfill');
+      await app.close();
+    }
+  });
+
   test('changes that could not be looked for', async () => {
     const catchUp = () => Promise.reject(new NexusError('unavailable', 'The store is on fire.'));
     expect(await text('/', { usage: { catchUp } })).toContain(

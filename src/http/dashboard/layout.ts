@@ -103,7 +103,7 @@ function standingLine(standing: Standing, { now, timeZone, trouble }: Frame): Ht
   const missing = [
     ...(coverage.unread > 0
       ? [
-          `${formatItems(coverage.unread, 'transcript')} with ${formatBytes(Math.max(0, unread))} still to be read`,
+          `${formatItems(coverage.unread, 'transcript')}${unread > 0 ? ` with ${formatBytes(unread)}` : ''} still to be read`,
         ]
       : []),
     ...(coverage.unreadable.count > 0
@@ -126,7 +126,9 @@ export function sentencePage(status: number, title: string, sentence: string, hi
   };
 }
 
-/** Says what is to be done where nothing is to be shown. */
-export function empty(sentence: string, next: Html): Html {
+/** Says what is to be done where nothing is to be shown; of figures that are not the whole, only that. */
+export function empty(sentence: string, next: Html, standing?: Pick<Standing, 'complete'>): Html {
+  if (standing?.complete === false)
+    return empty('Nothing yet: not all that is stored has been read.', html`Reload in a moment.`);
   return html`<div class="empty"><p>${sentence}</p><p class="quiet">${next}</p></div>`;
 }

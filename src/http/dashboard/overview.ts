@@ -1,5 +1,6 @@
 import { formatAge, formatBytes, formatCount, formatDuration, formatItems } from '../../format.ts';
 import type { MailboxStanding } from '../../mailbox.ts';
+import type { Standing } from '../../usage.ts';
 import { dayLabel, daysIn } from '../../usagedays.ts';
 import type { Coverage } from '../../usagecoverage.ts';
 import type { Sums } from '../../usagequery.ts';
@@ -58,7 +59,7 @@ export async function overviewPage(view: View): Promise<Page> {
     at: 'overview',
     standing: daily,
     body: html`<h1 class="away">Overview</h1>
-${nothing ? nothingYet() : ''}
+${nothing ? nothingYet(daily) : ''}
 <section class="tiles" aria-label="Spending">${tiles.map((tile) => tileOf(view, tile))}</section>
 <section class="card charts">
 <div class="split" role="group" aria-label="Split by">By ${split('agent', 'agent')} ${split('model', 'model')}</div>
@@ -76,10 +77,11 @@ ${chart({ title: `Tokens by day, last ${chartDays} days`, measure: 'tokens', acr
   };
 }
 
-function nothingYet(): Html {
+function nothingYet(standing: Standing): Html {
   return html`<section class="card">${empty(
     'The archive holds no transcripts yet.',
     html`On the machine where OpenClaw runs, <code>nexus backfill</code> archives all of its history; with <code>NEXUS_ENDPOINT</code> and a key of scope <code>upload</code> it ships to this endpoint.`,
+    standing,
   )}</section>`;
 }
 

@@ -1,4 +1,5 @@
 import { formatBytes, formatCount, formatDuration, formatItems } from '../../format.ts';
+import type { Standing } from '../../usage.ts';
 import { sessionOrders } from '../../usagerequest.ts';
 import type { SessionUsage } from '../../usagesessions.ts';
 import { tokens } from './chart.ts';
@@ -69,7 +70,7 @@ ${await filterForm(view, { action: 'sessions', fields: ['agent', 'model', 'trigg
 <section class="card">
 ${
   sessions.length === 0
-    ? nothingFound(view, page, narrowed)
+    ? nothingFound(view, page, narrowed, answer)
     : html`<div class="scroll"><table class="list"><thead><tr>${heads}</tr></thead><tbody>${sessions.map((session) => rowOf(view, session))}</tbody></table></div>
 <nav class="pages" aria-label="Pages of the list"><span>${formatCount(first)}–${formatCount(first + sessions.length - 1)} of ${formatItems(found, 'session')} with calls of a model</span>
 ${page > 1 ? html`<a rel="prev" href="${link(view, ['sessions'], { ...place, page: page - 1 })}">Previous</a>` : ''}
@@ -79,7 +80,7 @@ ${first + sessions.length - 1 < found ? html`<a rel="next" href="${link(view, ['
   };
 }
 
-function nothingFound(view: View, page: number, narrowed: boolean): Html {
+function nothingFound(view: View, page: number, narrowed: boolean, standing: Standing): Html {
   if (page > 1)
     return empty(
       'The list ends before this page.',
@@ -89,10 +90,12 @@ function nothingFound(view: View, page: number, narrowed: boolean): Html {
     ? empty(
         'No session fits.',
         html`Take a word or a filter away, or see <a href="${link(view, ['sessions'])}">all sessions</a>.`,
+        standing,
       )
     : empty(
         'No sessions yet.',
         html`<code>nexus backfill</code> on a host of OpenClaw archives all of its history.`,
+        standing,
       );
 }
 

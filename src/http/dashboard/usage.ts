@@ -49,7 +49,7 @@ ${await filterForm(view, {
 ${otherFilters.map((name) => narrowed(view, name))}
 ${
   rows.length === 0
-    ? html`<section class="card">${empty('No calls of a model in this time.', html`Choose another time, or <a href="${link(view, ['usage'], { last: 'all' })}">see all of it</a>.`)}</section>`
+    ? html`<section class="card">${empty('No calls of a model in this time.', html`Choose another time, or <a href="${link(view, ['usage'], { last: 'all' })}">see all of it</a>.`, answer)}</section>`
     : html`${timed ? charts(first, second, answer.rows) : ''}<section class="card">${table(view, by, rows, answer.totals)}</section>`
 }`,
   };
