@@ -14,6 +14,7 @@ import {
 import { NexusError } from './errors.ts';
 import { mask, propertiesOf, schemaAt } from './jsonschema.ts';
 import { keySchema } from './keys.ts';
+import { formats, levels, logIn, type LogSettings } from './logline.ts';
 import { nearest } from './nearest.ts';
 import { maxChunkBytes } from './nexus.ts';
 import { resolveSecret, type Secret, secretSchema } from './secrets.ts';
@@ -156,6 +157,20 @@ export const configSchema = z.strictObject({
   alerts: alertsSchema,
   heartbeats: heartbeatsSchema,
   setAsideAfter: setAsideAfterSchema,
+  log: z
+    .strictObject({
+      level: z
+        .enum(levels, { error: `must be one of ${levels.join(', ')}` })
+        .default('info')
+        .describe('How much goes to stderr: `error`, `warn`, `info` or `debug`; `--log-level`.'),
+      format: z
+        .enum(formats, { error: `must be one of ${formats.join(', ')}` })
+        .default('text')
+        .describe(
+          '`text`: sentences for people, and `key=value` under journald; `json`: one object a line; `--log-format`.',
+        ),
+    })
+    .prefault({}),
   store: z
     .strictObject({
       kind: z
@@ -210,6 +225,8 @@ export const variables = {
   apiKey: 'NEXUS_API_KEY',
   host: 'NEXUS_HOST_NAME',
   keys: 'NEXUS_KEYS',
+  'log.level': 'NEXUS_LOG_LEVEL',
+  'log.format': 'NEXUS_LOG_FORMAT',
   'store.kind': 'NEXUS_STORE',
   'store.connectionString': 'NEXUS_STORE_CONNECTION_STRING',
   'store.account': 'NEXUS_STORE_ACCOUNT',
@@ -229,6 +246,8 @@ export interface ConfigRequest {
   flags?: Settings;
   /** Leave out the secrets that are kept elsewhere: only units have their credentials. */
   withoutSecrets?: boolean;
+  /** Told how the file wants the log, before anything that is wrong with the configuration is thrown. */
+  logAs?: ((settings: LogSettings) => void) | undefined;
 }
 
 /**
@@ -240,9 +259,11 @@ export async function loadConfig({
   file,
   flags = {},
   withoutSecrets = false,
+  logAs,
 }: ConfigRequest): Promise<Config> {
   const path = configPath(env, file);
   const settings = await readSettings(path);
+  logAs?.(logIn(valueAt(settings, ['log', 'level']), valueAt(settings, ['log', 'format'])));
   const settled = parse(
     [
       { values: flags, origin: () => 'on the command line' },

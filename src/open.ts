@@ -3,6 +3,7 @@ import path from 'node:path';
 import type { Config } from './config.ts';
 import { openingError } from './diskerrors.ts';
 import { failedWith } from './errors.ts';
+import type { Say } from './logline.ts';
 import type { Mailbox } from './mailbox.ts';
 import type { Nexus } from './nexus.ts';
 import { known } from './secrets.ts';
@@ -69,23 +70,36 @@ export async function openStore(
   return await openAzureStore({ ...config.store, connectionString });
 }
 
-/** Nexus as the configuration says: the endpoint when there is one, else its store in this process. */
-export async function openNexus(config: Config, signal: AbortSignal, version: string): Promise<Nexus> {
+/**
+ * Nexus as the configuration says: the endpoint when there is one, else its store in this process. `say` is told of
+ * each request to the endpoint that is tried again.
+ */
+export async function openNexus(
+  config: Config,
+  signal: AbortSignal,
+  version: string,
+  say?: Say,
+): Promise<Nexus> {
   if (config.endpoint !== undefined) {
     const { openClient } = await import('./http/client.ts');
     const { endpoint, apiKey, retry: retries } = config;
-    return openClient({ endpoint, key: known(apiKey), retries, signal, version });
+    return openClient({ endpoint, key: known(apiKey), retries, signal, version, say });
   }
   const [store, { openSessions }] = await Promise.all([openStore(config), import('./sessions.ts')]);
   return openSessions(store);
 }
 
 /** The mailboxes as the configuration says: those of the endpoint when there is one, else of its store. */
-export async function openMailbox(config: Config, signal: AbortSignal, version: string): Promise<Mailbox> {
+export async function openMailbox(
+  config: Config,
+  signal: AbortSignal,
+  version: string,
+  say?: Say,
+): Promise<Mailbox> {
   if (config.endpoint !== undefined) {
     const { openMailboxClient } = await import('./http/mailboxclient.ts');
     const { endpoint, apiKey, retry: retries } = config;
-    return openMailboxClient({ endpoint, key: known(apiKey), retries, signal, version });
+    return openMailboxClient({ endpoint, key: known(apiKey), retries, signal, version, say });
   }
   const [store, { openWebhooks }] = await Promise.all([openStore(config), import('./webhooks.ts')]);
   return openWebhooks(store);

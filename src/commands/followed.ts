@@ -35,7 +35,7 @@ export function followConfig({ config, configPath, env, output }: Context): () =
       followed = { keys: keys.length === 0 && followed.keys.length > 0 ? [nobody] : keys, mailboxes };
     } catch (error) {
       if (!(error instanceof NexusError)) throw error;
-      output.warn(`The keys and mailboxes stay as they were: ${describe(error)}`);
+      output.warn(`The keys and mailboxes stay as they were: ${describe(error)}`, { code: error.code });
     }
   }
 

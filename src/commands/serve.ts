@@ -1,7 +1,6 @@
 import { describe } from '../errors.ts';
 import type { Context } from '../context.ts';
 import { serve as listen } from '../http/listen.ts';
-import { shortLines } from '../http/log.ts';
 import { openStore, storePlace } from '../open.ts';
 import { openSessions } from '../sessions.ts';
 import { openNotifier } from '../systemd/notify.ts';
@@ -21,7 +20,6 @@ export async function serve(context: Context): Promise<void> {
   const signal = AbortSignal.any([context.signal, over.signal]);
   let pruning: Promise<void> | undefined;
   try {
-    const lines = { write: (line: string) => output.result(line.trimEnd()) };
     const followed = followConfig(context);
     const serving = await listen({
       host,
@@ -33,11 +31,11 @@ export async function serve(context: Context): Promise<void> {
       keys: async () => (await followed()).keys,
       mailboxes: async () => (await followed()).mailboxes,
       secretOf: followSecrets(env),
-      log: output.terminal ? shortLines(lines) : lines,
+      log: output.log,
     });
     const status = `Listening on ${serving.url}, storing in ${storePlace(config)}.`;
     output.info(status);
-    pruning = pruneHourly(webhooks, { signal, warn: (sentence) => output.warn(sentence) });
+    pruning = pruneHourly(webhooks, { signal, warn: output.warn });
     await openNotifier(env, output.warn).accompany({
       status,
       // A store that says no is outside; only one that does not answer at all may be helped by a new start.

@@ -10,6 +10,7 @@ import { type Standing, standingOf } from '../jobs/standing.ts';
 import { archivePlace, isFresh, openMailbox, openNexus } from '../open.ts';
 import { locate, type State } from '../openclaw/locate.ts';
 import { valueAt } from '../settings.ts';
+import { logStatus } from './statuslog.ts';
 import { type AgentMail, type Mail, mailOf, type Problem, usesMail } from './statusmail.ts';
 
 interface NexusStanding {
@@ -94,8 +95,9 @@ export async function status(context: Context, { alert = false }: StatusOptions 
       ...(mail === undefined || mail.agents.length === 0 ? {} : { mail: mail.agents }),
       problems,
     };
+    logStatus(output, standing);
     if (output.json) output.result(standing);
-    else show(context, standing, now);
+    else if (!output.inJournal) show(context, standing, now);
     if (alert) await (await import('./statusalerts.ts')).alertDue(context, problems);
     if (failure !== undefined) return exitStatus(failure);
     return standing.ok ? exit.done : exit.someFailed;

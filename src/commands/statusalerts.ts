@@ -1,6 +1,7 @@
 import type { Context } from '../context.ts';
 import { describe } from '../errors.ts';
 import { heartbeatOf } from '../jobs/heartbeat.ts';
+import { codeIn } from '../logline.ts';
 import { alertOnStatus } from '../jobs/unitalerts.ts';
 
 /** What is found that no job can say of itself bears a subject of this kind. */
@@ -19,7 +20,7 @@ export async function alertDue(
   try {
     await alertOnStatus(around, found, kinds);
   } catch (error) {
-    output.warn(`Alerts cannot be sent: ${describe(error)}`);
+    output.warn(`Alerts cannot be sent: ${describe(error)}`, { code: codeIn(error) });
   }
   const [first] = problems;
   if (first === undefined) await heartbeat.end('well', 'All is well.');

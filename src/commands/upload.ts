@@ -2,7 +2,7 @@ import type { Context } from '../context.ts';
 import { attend } from '../jobs/attend.ts';
 import { runJob } from '../jobs/job.ts';
 import { archivePlace } from '../open.ts';
-import { reportStatus } from '../report.ts';
+import { type Report, reportStatus } from '../report.ts';
 import { attendingIn, showReport, withProgress } from './jobreport.ts';
 
 export interface UploadOptions {
@@ -33,7 +33,11 @@ export async function upload(context: Context, options: UploadOptions): Promise<
 }
 
 /** What one pass of `--watch` did, on stderr: stdout gets the sum at the end. */
-function showPass(context: Context, report: { done: number; bytes: number }): void {
+function showPass(context: Context, report: Report): void {
   if (report.done > 0)
-    context.output.info(`upload: ${report.done} transcripts stored, ${report.bytes} bytes.`);
+    context.output.info(`upload: ${report.done} transcripts stored, ${report.bytes} bytes.`, {
+      stored: report.done,
+      bytes: report.bytes,
+      ms: report.durationMs,
+    });
 }

@@ -9,16 +9,17 @@ import Fastify, {
 import { checkAgentId } from '../agents.ts';
 import type { Key } from '../keys.ts';
 import type { Webhooks } from '../mailbox.ts';
+import { codeIn } from '../logline.ts';
 import type { Nexus } from '../nexus.ts';
 import type { Secret } from '../secrets.ts';
 import type { Mailboxes } from '../sources.ts';
 import { authenticate } from './auth.ts';
 import { bodyOf } from './body.ts';
-import { askedBy, type Routes } from './context.ts';
+import { askedBy, bodyIn, type Routes } from './context.ts';
 import { answerError, errorOf, unknownRoute } from './failures.ts';
 import { healthRoutes } from './health.ts';
 import { itemRoutes } from './items.ts';
-import type { Log } from './log.ts';
+import { errorEntry, fastifyLogger, type Log, requestEntry } from './log.ts';
 import { mailboxRoutes } from './mailboxes.ts';
 import { markRoutes } from './marks.ts';
 import { ownStore } from './ownstore.ts';
@@ -76,24 +77,14 @@ export interface ServerOptions {
 
 /** The endpoint without its listener: routes, authentication, errors and the request log. */
 export function createServer(options: ServerOptions): FastifyInstance {
-  const { keys, mailboxes, secretOf, version, now = () => new Date() } = options;
+  const { keys, mailboxes, secretOf, version, now = () => new Date(), log = () => undefined } = options;
   const sessions = ownStore(options.sessions);
   const webhooks = ownStore(options.webhooks);
   const limits: Limits = { ...defaultLimits, ...options.limits };
   const expecting = new WeakMap<IncomingMessage, ServerResponse>();
 
   const app: FastifyInstance = Fastify({
-    logger:
-      options.log === undefined
-        ? false
-        : {
-            level: 'info',
-            stream: options.log,
-            base: null,
-            timestamp: () => `,"time":"${new Date().toISOString()}"`,
-            // Whoever logs a request gets nothing of it: its URL and headers can hold a key.
-            serializers: { req: () => ({}), res: () => ({}) },
-          },
+    loggerInstance: fastifyLogger(log),
     logController: new LogController({ disableRequestLogging: true }),
     exposeHeadRoutes: false,
     return503OnClosing: false,
@@ -132,7 +123,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
   app.decorateRequest('caller', null);
   app.decorateRequest('facts', null);
   app.addHook('onRequest', async (request, reply) => {
-    logWhenOver(request, reply);
+    logWhenOver(log, request, reply);
     reply.header('cache-control', 'no-store').header('x-content-type-options', 'nosniff');
     const { open, scopes } = request.routeOptions.config;
     if (request.is404 || open === true) return;
@@ -142,7 +133,9 @@ export function createServer(options: ServerOptions): FastifyInstance {
     if (scopes === undefined) return;
     caller.require(scopes);
     const agent = agentIn(request.params);
-    if (agent !== undefined) caller.require(scopes, checkAgentId(agent));
+    if (agent === undefined) return;
+    caller.require(scopes, checkAgentId(agent));
+    request.facts = { ...request.facts, agent };
   });
   app.addHook('onResponse', async ({ raw }) => {
     if (raw.complete) return;
@@ -156,16 +149,18 @@ export function createServer(options: ServerOptions): FastifyInstance {
 
   app.setErrorHandler((error, request, reply) => {
     const known = errorOf(error);
-    if (known === undefined) request.log.error({ err: error }, 'internal error');
+    // What a refusal's sentence says can be of the request; its code cannot.
+    request.facts = { ...request.facts, code: codeIn(known) };
+    if (known === undefined) log(errorEntry('error', 'internal error', error, request.id));
     else if (known.code === 'corrupt' || known.code === 'unavailable')
-      request.log.warn({ err: known }, known.message);
+      log(errorEntry('warn', known.message, known, request.id));
     return answerError(reply, known);
   });
   app.setNotFoundHandler((request, reply) => unknownRoute(app, request, reply));
 
   const { readyMs, webhookBytes } = limits;
   const opened = { sessions, webhooks, keys, mailboxes, secretOf };
-  const routes: Routes = { app, ...opened, version, now, readyMs, webhookBytes };
+  const routes: Routes = { app, ...opened, version, now, log, readyMs, webhookBytes };
   healthRoutes(routes);
   markRoutes(routes);
   sessionRoutes(routes);
@@ -182,30 +177,44 @@ function agentIn(params: unknown): string | undefined {
   return typeof params.agentId === 'string' ? params.agentId : undefined;
 }
 
-/** One line a request, without its query: a key may be in there. */
-function logWhenOver(request: FastifyRequest, reply: FastifyReply): void {
+/** One entry a request, when it is over. */
+function logWhenOver(log: Log, request: FastifyRequest, reply: FastifyReply): void {
   const started = performance.now();
   let logged = false;
-  const log = () => {
+  const over = (whole: boolean) => {
     if (logged) return;
     logged = true;
-    const [url] = request.url.split('?', 1);
     const key = request.caller?.name;
-    request.log.info(
+    const { method, id } = request;
+    const status = reply.raw.headersSent ? reply.raw.statusCode : undefined;
+    const entry = requestEntry(
       {
-        method: request.method,
-        url,
-        // Without a status the peer was gone before the answer.
-        ...(reply.raw.headersSent ? { status: reply.raw.statusCode } : {}),
-        ms: Math.round((performance.now() - started) * 10) / 10,
-        ...(key === undefined ? {} : { key }),
-        ...request.facts,
+        method,
+        route: request.is404 ? undefined : request.routeOptions.url,
+        status,
+        ms: performance.now() - started,
+        bytes:
+          method === 'GET'
+            ? whole
+              ? lengthOf(reply)
+              : undefined
+            : method === 'HEAD'
+              ? undefined
+              : bodyIn(request).bytes,
+        request: id,
+        facts: { ...(key === undefined ? {} : { key }), ...request.facts },
       },
-      'request',
+      new Date(),
     );
+    log(entry);
   };
-  reply.raw.once('finish', log);
-  reply.raw.once('close', log);
+  reply.raw.once('finish', () => over(true));
+  reply.raw.once('close', () => over(false));
+}
+
+function lengthOf(reply: FastifyReply): number | undefined {
+  const length = reply.getHeader('content-length');
+  return length === undefined ? undefined : Number(length);
 }
 
 const unparsable: Record<string, [status: string, sentence: string]> = {

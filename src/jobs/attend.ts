@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import type { Config } from '../config.ts';
 import { describe, failedWith } from '../errors.ts';
+import { codeIn } from '../logline.ts';
 import type { Ending, FailedItem } from '../report.ts';
 import { heartbeatOf } from './heartbeat.ts';
 import { alertOnJob, type AlertSurroundings } from './hostalerts.ts';
@@ -92,7 +93,7 @@ async function followUp(around: Attending, job: string, startedAt: Date, thrown:
       ledger.close();
     }
   } catch (error) {
-    around.warn(`Nobody can be alerted of ${job}: ${describe(error)}`);
+    around.warn(`Nobody can be alerted of ${job}: ${describe(error)}`, { code: codeIn(error) });
   }
 }
 

@@ -2,6 +2,7 @@ import { addressOf, codeOf } from '../channels/webhook.ts';
 import type { Config } from '../config.ts';
 import type { Environment } from '../configfile.ts';
 import { describe } from '../errors.ts';
+import { codeIn, type Facts, type Say } from '../logline.ts';
 import { resolveSecret } from '../secrets.ts';
 
 /** Tells a monitor that a job begins, and how it ended. Never throws, and never takes longer than a few seconds. */
@@ -22,7 +23,7 @@ export function heartbeatOf(
   config: Config,
   job: keyof Config['heartbeats'],
   env: Environment,
-  warn: (message: string) => void,
+  warn: Say,
 ): Heartbeat {
   const secret = config.heartbeats[job];
   if (secret === undefined) return { start: () => undefined, end: () => Promise.resolve() };
@@ -30,19 +31,20 @@ export function heartbeatOf(
   let warned = false;
 
   async function ping(path: string, body: string): Promise<void> {
+    const event = path === '' ? 'well' : path.slice(1);
     try {
       const { address, headers } = addressOf(await resolveSecret(secret ?? '', env));
       address.pathname = `${address.pathname.replace(/\/+$/, '')}${path}`;
       const failure = (await tried(address, headers, body)) && (await tried(address, headers, body));
       if (failure === undefined) return;
-      tell(`The monitor of ${job} at ${address.host} ${failure}.`);
+      tell(`The monitor of ${job} at ${address.host} ${failure}.`, { event, code: 'unavailable' });
     } catch (error) {
-      tell(`The monitor of ${job} cannot be told: ${describe(error)}`);
+      tell(`The monitor of ${job} cannot be told: ${describe(error)}`, { event, code: codeIn(error) });
     }
   }
 
-  function tell(message: string): void {
-    if (!warned) warn(message);
+  function tell(message: string, facts: Facts): void {
+    if (!warned) warn(message, facts);
     warned = true;
   }
 

@@ -5,6 +5,7 @@ import type { Config } from '../config.ts';
 import type { Environment } from '../configfile.ts';
 import { describe } from '../errors.ts';
 import { formatItems } from '../format.ts';
+import { type Say } from '../logline.ts';
 import { atRisk } from './atrisk.ts';
 import type { Ledger } from './ledger.ts';
 import { streakOf } from './streak.ts';
@@ -22,8 +23,8 @@ export interface AlertSurroundings {
   config: Config;
   env: Environment;
   now: () => Date;
-  warn: (message: string) => void;
-  info: (message: string) => void;
+  warn: Say;
+  info: Say;
 }
 
 /** True where an alert was ever raised on this host. */
@@ -52,9 +53,12 @@ export async function sendAlerts(alerts: Alerts, around: AlertSurroundings): Pro
   const { openChannels } = await import('../channels/open.ts');
   const channels = openChannels(around.config, around.env);
   const sent = await alerts.send(channels, AbortSignal.timeout(sendingMs));
-  for (const { channel, notice, failure } of sent)
-    if (failure === undefined) around.info(`Alert sent by ${channel}: ${notice.title}`);
-    else around.warn(`Alert not sent by ${channel}, to be tried again: ${failure}`);
+  for (const { channel, notice, failure } of sent) {
+    const { subject, event } = notice;
+    const facts = { subject, event, channel };
+    if (failure === undefined) around.info(`Alert sent by ${channel}: ${notice.title}`, facts);
+    else around.warn(`Alert not sent by ${channel}, to be tried again: ${failure}`, facts);
+  }
   return sent;
 }
 

@@ -2,6 +2,7 @@ import { agentIdPattern } from '../agents.ts';
 import type { Config } from '../config.ts';
 import { stoppedBy } from '../context.ts';
 import { describe, NexusError } from '../errors.ts';
+import { bug, codeIn, type Facts, type Say } from '../logline.ts';
 import type { Nexus } from '../nexus.ts';
 import { isFresh } from '../open.ts';
 import { listAgent } from '../openclaw/agent.ts';
@@ -47,9 +48,13 @@ export interface JobSurroundings {
   openNexus: () => Promise<Nexus>;
   signal: AbortSignal;
   now: () => Date;
-  warn: (message: string) => void;
+  warn: Say;
+  /** Told of each item when it fails; the report has them all. */
+  failed?: (item: FailedItem, facts: Facts) => void;
   progress: (state: Progress) => void;
 }
+
+type Fail = (item: FailedItem, facts: Facts) => void;
 
 /** One agent of OpenClaw that this job works on. */
 interface Candidate {
@@ -92,9 +97,13 @@ export async function runJob(
     agents: {},
     ...(request.dryRun ? { dryRun: true } : {}),
   };
-  const warn = (message: string) => {
+  const warn: Say = (message, facts) => {
     report.warnings.push(message);
-    around.warn(message);
+    around.warn(message, facts);
+  };
+  const fail: Fail = (item, facts) => {
+    report.failed.push(item);
+    around.failed?.(item, facts);
   };
   const state = await locate(around.env);
   for (const warning of state.warnings) warn(warning);
@@ -108,7 +117,7 @@ export async function runJob(
     nexus = fresh ? undefined : await around.openNexus();
     const outages = nexus === undefined ? undefined : watchOutages(nexus);
     const store = nexus === undefined ? '' : await nexus.storeId();
-    const candidates = await lookAt(request, around, state, chosen, report);
+    const candidates = await lookAt(request, around, state, chosen, report, fail);
     const settings = runOptions(request, config);
     const tell = progressOver(candidates, around.progress);
     for (const { id, as, ...first } of candidates) {
@@ -126,13 +135,16 @@ export async function runJob(
           now: now().getTime(),
           audit,
           settledPlace: tell.place,
-          oversized: (item: FailedItem) => report.oversized.push(item),
+          oversized: (item: FailedItem) => {
+            report.oversized.push(item);
+            around.failed?.(item, { agent: id, code: 'too_large' });
+          },
           failures: ledger.failures(store, as),
           setAside: (item: FailedItem) => setAside(report, item),
         };
       };
       if (outages === undefined || request.dryRun) {
-        noteProblems(report, audit, first.listing, () => undefined);
+        noteProblems(report, id, audit, first.listing, fail, () => undefined);
         previewAgent(preview(first.listing));
         continue;
       }
@@ -144,13 +156,13 @@ export async function runJob(
           outages,
           host: config.host,
           signal: around.signal,
-          warn,
+          warn: (message, facts) => warn(message, { agent: id, ...facts }),
           storedBytes: tell.bytes,
           look: looking.place,
           listEverything: () => first.list('everything'),
           listed: (listing) => {
             const failures = ledger.failures(store, as);
-            noteProblems(report, audit, listing, (item, reason) => {
+            noteProblems(report, id, audit, listing, fail, (item, reason) => {
               const before = failures.get(item);
               if (isSetAside(before, reason, config.setAsideAfter)) return before;
               ledger.noteFailure(store, as, { item, reason, signature: reason }, now().getTime());
@@ -159,7 +171,7 @@ export async function runJob(
           },
           closedDirectories: new Set(),
           grown: new Set(),
-          fail: (item) => report.failed.push(item),
+          fail: (item, code) => fail(item, { agent: id, code }),
         });
       };
       try {
@@ -171,12 +183,11 @@ export async function runJob(
       } catch (error) {
         if (around.signal.aborted) break;
         // What concerns the whole agent: its marks, the ledger, its lock, or a bug.
-        if (!(error instanceof NexusError))
-          warn(`internal error: ${error instanceof Error ? error.stack : String(error)}`);
+        if (!(error instanceof NexusError)) warn(...bug(error));
         outages.note(error);
         audit.found++;
         audit.failed++;
-        report.failed.push({ item: `agent ${id}`, reason: describe(error) });
+        fail({ item: `agent ${id}`, reason: describe(error) }, { agent: id, code: codeIn(error) });
       }
     }
     const stopped = stoppedBy(around.signal);
@@ -228,6 +239,7 @@ async function lookAt(
   state: State,
   agents: State['agents'],
   report: Report,
+  fail: Fail,
 ): Promise<Candidate[]> {
   const candidates: Candidate[] = [];
   for (const agent of agents) {
@@ -235,7 +247,8 @@ async function lookAt(
     const as = aliasOf(around.config, agent.id);
     if (!agentIdPattern.test(as)) {
       const hint = `Give it one: \`nexus config set agents.${agent.id}.as NAME\`.`;
-      report.failed.push({ item: `agent ${agent.id}`, reason: `Its id cannot be one in Nexus. ${hint}` });
+      const reason = `Its id cannot be one in Nexus. ${hint}`;
+      fail({ item: `agent ${agent.id}`, reason }, { agent: agent.id, code: 'config' });
       report.agents[agent.id] = { ...emptyAudit(), found: 1, failed: 1 };
       continue;
     }
@@ -274,19 +287,21 @@ function runOptions(request: JobRequest, config: Config): RunOptions {
  */
 function noteProblems(
   report: Report,
+  agent: string,
   audit: Audit,
   { unreadable, skipped }: Listing,
+  fail: Fail,
   count: (item: string, reason: string) => Failure | undefined,
 ): void {
   for (const { path, reason, command } of unreadable)
-    report.failed.push({ item: path, reason: `${reason} Look with \`${command}\`.` });
+    fail({ item: path, reason: `${reason} Look with \`${command}\`.` }, { agent, code: 'forbidden' });
   audit.failed += unreadable.length;
   for (const { item, reason } of skipped) {
     const sentence = `Not shipped: ${reason}.`;
     const failure = count(item, sentence);
     if (failure === undefined) {
       audit.failed++;
-      report.failed.push({ item, reason: sentence });
+      fail({ item, reason: sentence }, { agent, code: 'invalid' });
     } else {
       skip(audit, leftAlone);
       setAside(report, { item, reason: setAsideReason(failure) });

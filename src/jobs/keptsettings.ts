@@ -5,6 +5,7 @@ import { alertsSchema, type AlertSettings } from '../alertsettings.ts';
 import { type Config, loadConfig } from '../config.ts';
 import { configPath, type Environment, isSettings, readSettings, type Settings } from '../configfile.ts';
 import { describe, failedWith, NexusError } from '../errors.ts';
+import type { LogSettings } from '../logline.ts';
 
 /** What was set when a job last ran: who is told when the configuration cannot be read any more. */
 function keptFile(dataDir: string): string {
@@ -53,9 +54,13 @@ const needed = [
  * The configuration as far as it can be understood: an alert that the configuration is wrong must not fail because of
  * that. Where the file cannot be read as JSON, those are told whom the last job that ran would have told.
  */
-export async function loadLeniently(env: Environment, file: string): Promise<Lenient> {
+export async function loadLeniently(
+  env: Environment,
+  file: string,
+  logAs?: (settings: LogSettings) => void,
+): Promise<Lenient> {
   try {
-    return { config: await loadConfig({ env, file }) };
+    return { config: await loadConfig({ env, file, logAs }) };
   } catch (error) {
     if (!failedWith(error, 'config')) throw error;
     const settings = await settingsOf(file);

@@ -1,4 +1,5 @@
 import { describe } from '../errors.ts';
+import { codeIn, type Say } from '../logline.ts';
 import type { FailedItem } from '../report.ts';
 import type { Ledger } from './ledger.ts';
 
@@ -17,13 +18,7 @@ const betweenUneventfulMs = 600_000;
  * Keeps the report of a run. One that left everything to another job is none; and of many passes in which nothing
  * happened, one in ten minutes will do.
  */
-export function rememberRun(
-  ledger: Ledger,
-  report: AnyReport,
-  eventful: boolean,
-  at: Date,
-  warn: (message: string) => void,
-): void {
+export function rememberRun(ledger: Ledger, report: AnyReport, eventful: boolean, at: Date, warn: Say): void {
   if (Object.keys(report.agents).length === 0 && (report.busy ?? []).length > 0) return;
   try {
     const [last] = ledger.runs(report.job, 1);
@@ -32,6 +27,6 @@ export function rememberRun(
     const { job, startedAt, ok } = report;
     ledger.addRun({ job, startedAt, endedAt: at.toISOString(), ok, report });
   } catch (error) {
-    warn(`The report of this run could not be kept: ${describe(error)}`);
+    warn(`The report of this run could not be kept: ${describe(error)}`, { code: codeIn(error) });
   }
 }

@@ -3,6 +3,7 @@ import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import type { Config } from '../config.ts';
 import { checkOwner, diskError, openingError } from '../diskerrors.ts';
+import { type Say } from '../logline.ts';
 import { createPrivateFile } from '../processlock.ts';
 import { type Failures, failuresIn, failuresSchema } from './failures.ts';
 
@@ -107,7 +108,7 @@ const schema = `
  * begun anew, and `warn` is told. `:memory:` makes one that is not kept (`--dry-run` on a fresh machine).
  * `forbidden` when the data directory is another user's.
  */
-export function openLedger(file: string, warn: (message: string) => void): Ledger {
+export function openLedger(file: string, warn: Say): Ledger {
   if (file === ':memory:') return ledgerOver(connect(file), file);
   const directory = path.dirname(file);
   try {

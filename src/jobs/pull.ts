@@ -1,6 +1,7 @@
 import { agentIdPattern } from '../agents.ts';
 import { stoppedBy } from '../context.ts';
 import { NexusError } from '../errors.ts';
+import { type Say } from '../logline.ts';
 import type { AgentHome } from '../openclaw/locate.ts';
 import { slots } from '../slots.ts';
 import { underLock } from './agentlock.ts';
@@ -41,9 +42,9 @@ const outagesToGiveUp = 3;
  */
 export async function runPull(request: PullRequest, around: PullSurroundings): Promise<PullOutcome> {
   const report = emptyReport(around.now());
-  const warn = (message: string) => {
+  const warn: Say = (message, facts) => {
     report.warnings.push(message);
-    around.warn(message);
+    around.warn(message, facts);
   };
   return await atSite({ ...around, warn }, async (site) => {
     const delivering = slots(agentsAtOnce);

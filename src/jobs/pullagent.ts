@@ -1,4 +1,5 @@
 import { describe, type ErrorCode, failedWith, NexusError } from '../errors.ts';
+import { bug, codeIn, type Say } from '../logline.ts';
 import { type Item, type Mailbox, type Position, positionOf } from '../mailbox.ts';
 import type { FailedItem } from '../report.ts';
 import type { Begun, Deliveries } from './deliveries.ts';
@@ -30,9 +31,9 @@ export interface AgentPull {
   now: () => Date;
   audit: PullAudit;
   /** To be told of what is pending still; of one item more than once where several things are in its way. */
-  fail: (item: FailedItem) => void;
+  fail: (item: FailedItem, code: string) => void;
   /** To be told of a bug that concerns one item, and of another ledger that the inbox is filled by. */
-  warn: (message: string) => void;
+  warn: Say;
 }
 
 export interface PullFrom {
@@ -73,7 +74,7 @@ export async function pullAgent(pull: AgentPull, from: PullFrom = {}): Promise<P
       ...(after === undefined ? {} : { after }),
     });
     left = (await deliverPage(pull, page.items, after === from.after)) ?? left;
-    for (const { id, reason } of page.broken ?? []) pull.fail({ item: id, reason });
+    for (const { id, reason } of page.broken ?? []) pull.fail({ item: id, reason }, 'corrupt');
     left = later(left, positionOf(page.broken?.at(-1)?.id ?? ''));
     if (page.next === undefined) break;
     // It would have us here for ever, or leave out what comes after.
@@ -370,7 +371,6 @@ async function withInbox(
 }
 
 function failed(pull: AgentPull, item: string, error: unknown): void {
-  if (!(error instanceof NexusError))
-    pull.warn(`internal error: ${error instanceof Error ? error.stack : String(error)}`);
-  pull.fail({ item, reason: describe(error) });
+  if (!(error instanceof NexusError)) pull.warn(...bug(error));
+  pull.fail({ item, reason: describe(error) }, codeIn(error));
 }

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { stoppedBy } from '../context.ts';
 import { describe } from '../errors.ts';
+import { codeIn, type Say } from '../logline.ts';
 import type { Position } from '../mailbox.ts';
 import { type AgentHome, locate } from '../openclaw/locate.ts';
 import type { FailedItem } from '../report.ts';
@@ -61,14 +62,14 @@ export async function followPull(
   const startedAt = around.now();
   const sum = emptyReport(startedAt);
   const said = new Set<string>();
-  const warn = (message: string) => {
+  const warn: Say = (message, facts) => {
     if (said.has(message)) return;
     said.add(message);
     sum.warnings.push(message);
-    around.warn(message);
+    around.warn(message, facts);
   };
   const standing = new Map<string, Standing>();
-  return await atSite({ ...around, warn }, async (site) => {
+  return await atSite({ ...around, warn, failed: undefined }, async (site) => {
     const follower: Follower = { site, sum, standing, times, passed, say: around.warn };
     // The first time what is wrong with the request or the configuration is thrown.
     let agents = chooseAgents(site.state, around.config, request.agents);
@@ -90,7 +91,7 @@ export async function followPull(
           prunedAt = around.now().getTime();
         }
       } catch (error) {
-        warn(describe(error));
+        warn(describe(error), { code: codeIn(error) });
       }
     }
     await Promise.all([...followed.values()].map(({ end }) => end));
@@ -117,7 +118,7 @@ interface Follower {
   standing: Map<string, Standing>;
   times: FollowTimes;
   passed: (audit: PullAudit, agent: string) => void;
-  say: (message: string) => void;
+  say: Say;
 }
 
 function begin(follower: Follower, agent: AgentHome): { home: AgentHome; end: Promise<void> } {
@@ -129,7 +130,7 @@ function begin(follower: Follower, agent: AgentHome): { home: AgentHome; end: Pr
 async function followAgent(follower: Follower, agent: AgentHome): Promise<void> {
   const { site, sum, times } = follower;
   const { signal } = site.around;
-  const complain = complaints(follower);
+  const complain = complaints(follower, agent);
   while (!signal.aborted) {
     const attempt = emptyReport(site.around.now());
     const mine = `agent ${agent.id}`;
@@ -154,7 +155,7 @@ async function deliverLoop(follower: Follower, agent: AgentHome, arrived: Bell):
   const standing = standingOf(follower, agent);
   let left: Position | undefined;
   let wholeAt = 0;
-  const complain = complaints(follower);
+  const complain = complaints(follower, agent);
   for (let backoff = shortestBackoffMs; !signal.aborted; ) {
     const audit = emptyPullAudit(agent.id, aliasOf(site.around.config, agent.id));
     const failed: FailedItem[] = [];
@@ -194,7 +195,7 @@ async function tellLoop(follower: Follower, agent: AgentHome, arrived: Bell): Pr
   const { site, times } = follower;
   const { signal } = site.around;
   const standing = standingOf(follower, agent);
-  const complain = complaints(follower);
+  const complain = complaints(follower, agent);
   // What is not closed yet was left by a run that died, or has arrived whole when the bell rings.
   let arrivedWhole = true;
   while (!signal.aborted) {
@@ -215,11 +216,11 @@ async function tellLoop(follower: Follower, agent: AgentHome, arrived: Bell): Pr
 }
 
 /** Says what is wrong once, and again when it has been well in between. */
-function complaints({ say }: Follower): (items: readonly FailedItem[]) => void {
-  let said = new Set<string>();
+function complaints({ say }: Follower, { id: agent }: AgentHome): (items: readonly FailedItem[]) => void {
+  let said = new Map<string, string>();
   return (items) => {
-    const now = new Set(items.map(({ item, reason }) => `${item}: ${reason}`));
-    for (const sentence of now) if (!said.has(sentence)) say(sentence);
+    const now = new Map(items.map(({ item, reason }) => [`${item}: ${reason}`, item]));
+    for (const [sentence, item] of now) if (!said.has(sentence)) say(sentence, { agent, item });
     said = now;
   };
 }

@@ -1,5 +1,6 @@
 import type { Config } from '../config.ts';
 import { describe, failedWith, NexusError } from '../errors.ts';
+import { bug, codeIn, type Facts, type Say } from '../logline.ts';
 import type { Mailbox, Position } from '../mailbox.ts';
 import { type AgentHome, locate, type State } from '../openclaw/locate.ts';
 import type { FailedItem } from '../report.ts';
@@ -18,7 +19,9 @@ export interface PullSurroundings {
   openMailbox: () => Promise<Mailbox>;
   signal: AbortSignal;
   now: () => Date;
-  warn: (message: string) => void;
+  warn: Say;
+  /** Told of each item when it fails; the report has them all. */
+  failed?: ((item: FailedItem, facts: Facts) => void) | undefined;
   /** Items delivered so far. */
   progress: (delivered: number) => void;
   tell: Tell;
@@ -125,7 +128,8 @@ export async function deliver(
   { audit, fail }: Pass,
   from?: PullFrom,
 ): Promise<Position | undefined> {
-  const { config, signal, now, warn, progress } = site.around;
+  const { config, signal, now, failed, progress } = site.around;
+  const warn: Say = (message, facts) => site.around.warn(message, { agent: agent.id, ...facts });
   const named = new Set<string>();
   const before = audit.delivered;
   const left = await pullAgent(
@@ -141,10 +145,11 @@ export async function deliver(
       signal,
       now,
       audit,
-      fail(item) {
+      fail(item, code) {
         if (named.has(item.item)) return;
         named.add(item.item);
         audit.failed++;
+        failed?.(item, { agent: agent.id, code });
         fail(item);
       },
       warn,
@@ -164,16 +169,20 @@ export function closeBatch(site: Site, agent: AgentHome): void {
 
 /** Tells the agent of closed batches. Its answers are noted in the ledger of deliveries: none undoes a delivery. */
 export async function tell(site: Site, agent: AgentHome, { audit, fail }: Pass): Promise<void> {
-  const { signal, now } = site.around;
+  const { signal, now, failed } = site.around;
   const { deliveries, state } = site;
   const told = await site.telling(() => site.around.tell({ state, agent, deliveries, signal, now }));
   audit.notified = told.notified;
-  for (const item of told.failed) fail(item);
+  for (const item of told.failed) {
+    failed?.(item, { agent: agent.id, code: 'unavailable' });
+    fail(item);
+  }
 }
 
 /** What concerns a whole agent, as a failed item; a bug is told in full. */
 export function agentFailure(site: Site, agent: AgentHome, error: unknown): FailedItem {
-  if (!(error instanceof NexusError))
-    site.around.warn(`internal error: ${error instanceof Error ? error.stack : String(error)}`);
-  return { item: `agent ${agent.id}`, reason: describe(error) };
+  if (!(error instanceof NexusError)) site.around.warn(...bug(error));
+  const failure = { item: `agent ${agent.id}`, reason: describe(error) };
+  site.around.failed?.(failure, { agent: agent.id, code: codeIn(error) });
+  return failure;
 }

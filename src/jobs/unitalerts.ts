@@ -1,6 +1,7 @@
 import type { Notice } from '../alerts.ts';
 import { type AttendedJob, attendedJobs } from '../alertsettings.ts';
 import { describe, failedWith } from '../errors.ts';
+import { codeIn } from '../logline.ts';
 import { isActive, type UnitFailure } from '../systemd/failure.ts';
 import { keepFailure, keepWell } from './attend.ts';
 import {
@@ -43,7 +44,10 @@ export async function alertOnUnit(
   } catch (error) {
     if (!failedWith(error, 'unavailable', 'corrupt', 'forbidden', 'busy', 'config')) throw error;
     // A full disk, say: better told each time than not at all.
-    around.warn(`This alert cannot be latched and may come again: ${describe(error)}`);
+    around.warn(`This alert cannot be latched and may come again: ${describe(error)}`, {
+      subject: job === undefined ? `unit/${unit}` : `job/${job}`,
+      code: error.code,
+    });
     await sendUnlatched(around, unitNotice(around, unit, `${reason}\n${describe(error)}`));
   }
 }
@@ -99,7 +103,13 @@ async function sendUnlatched(around: AlertSurroundings, notice: Notice): Promise
       try {
         await send(notice, `${notice.at}.${notice.subject}`, signal);
       } catch (error) {
-        around.warn(`Alert not sent by ${name}: ${describe(error)}`);
+        const { subject, event } = notice;
+        around.warn(`Alert not sent by ${name}: ${describe(error)}`, {
+          subject,
+          event,
+          channel: name,
+          code: codeIn(error),
+        });
       }
     }),
   );

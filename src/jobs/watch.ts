@@ -2,6 +2,7 @@ import path from 'node:path';
 import { watch as watchFiles } from 'chokidar';
 import { stoppedBy } from '../context.ts';
 import { describe, failedWith } from '../errors.ts';
+import { codeIn, type Say } from '../logline.ts';
 import { locate } from '../openclaw/locate.ts';
 import { type Audit, closeReport, type Report } from '../report.ts';
 import { type JobRequest, type JobSurroundings, runJob } from './job.ts';
@@ -34,10 +35,15 @@ export async function watch(
   const said = new Set<string>();
   const once: JobSurroundings = {
     ...around,
-    warn(message) {
-      // Every pass finds the same; saying it once is enough.
-      if (!said.has(message)) around.warn(message);
+    // Every pass finds the same; saying it once is enough.
+    warn(message, facts) {
+      if (!said.has(message)) around.warn(message, facts);
       said.add(message);
+    },
+    failed(failure, facts) {
+      const known = `${failure.item}\n${failure.reason}`;
+      if (!said.has(known)) around.failed?.(failure, facts);
+      said.add(known);
     },
   };
   let sum: Report | undefined;
@@ -53,7 +59,7 @@ export async function watch(
       } catch (error) {
         if (around.signal.aborted) break;
         if (!failedWith(error, 'unavailable', 'busy')) throw error;
-        once.warn(describe(error));
+        once.warn(describe(error), { code: codeIn(error) });
         unavailable = true;
       }
       await changes.next(around.signal);
@@ -97,7 +103,7 @@ interface Changes {
 }
 
 /** Watches OpenClaw's directories; its own `archive/` and lock files say nothing new. */
-async function changesIn(directories: string[], warn: (message: string) => void): Promise<Changes> {
+async function changesIn(directories: string[], warn: Say): Promise<Changes> {
   let changed = false;
   let wake: (() => void) | undefined;
   const roots = [...new Set(directories)];

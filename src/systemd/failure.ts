@@ -1,5 +1,6 @@
 import type { Environment } from '../configfile.ts';
 import { failedWith, NexusError } from '../errors.ts';
+import { sentenceIn } from '../logline.ts';
 import { type Answer, runCommand } from './command.ts';
 
 /** How a unit of systemd ended, and the last that it said. */
@@ -14,6 +15,8 @@ export interface UnitFailure {
 
 const askMs = 10_000;
 const mostLines = 5;
+/** The lines of a stack among them say nothing to who is told. */
+const mostRead = 50;
 
 /**
  * What systemd knows of a unit that failed: from the variables that it gives to what `OnFailure=` starts (since
@@ -107,10 +110,11 @@ async function journal(unit: string, invocation: string, env: Environment, user:
   const which = /^[0-9a-f]{32}$/.test(invocation)
     ? [`_SYSTEMD_INVOCATION_ID=${invocation}`]
     : [user ? `--user-unit=${unit}` : `--unit=${unit}`];
-  const common = ['--no-pager', '--quiet', '--output=cat', `--lines=${mostLines}`];
+  const common = ['--no-pager', '--quiet', '--output=cat', `--lines=${mostRead}`];
   const place = user ? ['--user'] : [];
   const errors = await ask('journalctl', [...place, ...common, '--priority=err', ...which], env);
-  return errors.length > 0 ? errors : await ask('journalctl', [...place, ...common, ...which], env);
+  const said = errors.length > 0 ? errors : await ask('journalctl', [...place, ...common, ...which], env);
+  return said.flatMap((line) => sentenceIn(line) ?? []).slice(-mostLines);
 }
 
 async function ask(program: string, args: string[], env: Environment): Promise<string[]> {

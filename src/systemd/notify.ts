@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { type Say } from '../logline.ts';
 import { runCommand } from './command.ts';
 
 /** How a service speaks to systemd (sd_notify(3)). Without systemd nothing happens. */
@@ -22,10 +23,7 @@ export interface Notifier {
  * Through `systemd-notify`, because Node has no datagrams on Unix sockets: the unit needs NotifyAccess=all. `warn`
  * is told once when systemd cannot be told.
  */
-export function openNotifier(
-  env: Record<string, string | undefined>,
-  warn: (message: string) => void,
-): Notifier {
+export function openNotifier(env: Record<string, string | undefined>, warn: Say): Notifier {
   const heard = env['NOTIFY_SOCKET'] !== undefined && env['NOTIFY_SOCKET'] !== '';
   let warned = false;
 
@@ -34,7 +32,7 @@ export function openNotifier(
     const failure = await failureOf(facts);
     if (failure === undefined || warned) return;
     warned = true;
-    warn(`systemd could not be told ${facts[0] ?? ''}: ${failure}`);
+    warn(`systemd could not be told ${facts[0] ?? ''}: ${failure}`, { code: 'unavailable' });
   }
 
   async function failureOf(facts: string[]): Promise<string | undefined> {

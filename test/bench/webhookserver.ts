@@ -32,7 +32,7 @@ const { url, closed } = await serve({
   mailboxes: () => mailboxes,
   secretOf: (secret) => resolveSecret(secret, process.env),
   version: '0.0.0',
-  log: { write: () => undefined },
+  log: () => undefined,
 });
 process.stdout.write(`${url}\n`);
 await closed;

@@ -12,7 +12,7 @@ export interface Endpoint extends TestStore {
   app: FastifyInstance;
   sessions: Nexus;
   webhooks: Webhooks;
-  /** The log so far, line by line. */
+  /** The log so far, an entry an item. */
   log: string[];
 }
 
@@ -39,7 +39,7 @@ async function parts({ keys = [], limits = {}, mailboxes = {}, now, over, overWe
     keys: () => keys,
     version: '1.2.3',
     limits,
-    log: { write: (line: string) => void log.push(line) },
+    log: (entry) => void log.push(JSON.stringify(entry)),
     ...(now === undefined ? {} : { now }),
   };
   return { stored, sessions, webhooks, log, server };
