@@ -19,53 +19,45 @@ export function logIn(level: unknown, format: unknown): LogSettings {
   return { level: levels.find((one) => one === level), format: formats.find((one) => one === format) };
 }
 
-type Fact = string | number | boolean | undefined;
-
 /**
- * What an entry is about: few names, the same everywhere, and README lists them. Never a secret, a payload or text of
- * a transcript; of what a stranger sends only what was checked against something that is configured.
+ * What an entry can be about: few names, the same everywhere, and what README says of them. Never a secret, a payload
+ * or text of a transcript; of what a stranger sends only what is configured.
  */
-export interface Facts {
-  /** The command that runs: `upload`, `serve`. On every entry. */
-  job?: Fact;
-  /** By its id in OpenClaw; where Nexus serves, by its id in Nexus. */
-  agent?: Fact;
-  /** A transcript's place, a webhook item's id, a message's. */
-  item?: Fact;
-  source?: Fact;
-  /** `ErrorCode`, or `internal`. */
-  code?: Fact;
-  reason?: Fact;
-  next?: Fact;
-  /** Of alerts: `upload`'s is `job/upload`. */
-  subject?: Fact;
-  event?: Fact;
-  channel?: Fact;
-  /** Of one request, in the log of this process. */
-  request?: Fact;
-  method?: Fact;
-  /** The route's template. */
-  route?: Fact;
-  /** Of HTTP. */
-  status?: Fact;
-  /** The name of the caller's key. */
-  key?: Fact;
-  attempt?: Fact;
-  ok?: Fact;
-  stored?: Fact;
-  delivered?: Fact;
-  already?: Fact;
-  skipped?: Fact;
-  moved?: Fact;
-  told?: Fact;
-  untold?: Fact;
-  failed?: Fact;
-  setAside?: Fact;
-  bytes?: Fact;
-  ms?: Fact;
-  /** Of a bug: its name and message, then its lines. */
-  stack?: string | undefined;
-}
+export const factNames = {
+  job: 'the command that runs',
+  agent: 'by its id in OpenClaw; in the log of `serve` by its id in Nexus',
+  item: 'the place of a transcript, the id of a webhook item, of a message, of an agent as a whole',
+  source: 'of a webhook',
+  ok: 'whether a run went well',
+  code: 'what went wrong, in one word: `unavailable`, `forbidden`, `internal` (a bug) …',
+  reason: 'the same in a sentence, where the message is another',
+  next: 'what to do about it',
+  stored: 'transcripts that got bytes',
+  delivered: 'webhook items put into the inbox',
+  already: 'transcripts or items that were there before',
+  skipped: 'transcripts that were not to be shipped',
+  moved: 'files moved to `archive/`',
+  told: 'messages that an agent was told',
+  untold: 'messages that were not taken',
+  failed: 'transcripts, items or problems',
+  setAside: 'items that are tried no more until `nexus retry`',
+  bytes: 'stored; of a request its body, of a GET the body of the answer',
+  ms: 'how long it took; of a request that is tried again the pause before',
+  attempt: 'which try comes now',
+  subject: 'of an alert: `job/upload`, `unit/nexus-serve.service`',
+  event: 'of an alert `failed` or `recovered`; of a heartbeat `start`, `well` or `fail`',
+  channel: 'of an alert, as `nexus alerts list` names it',
+  request: 'the same on all entries of one request',
+  method: 'of a request',
+  route: "of a request, without its names and query: they could be a sender's secret",
+  status: 'of the answer; without one the caller was gone before it',
+  key: "the name of the caller's key",
+  stack: 'of a bug; under journald in lines of its own that begin with spaces',
+} as const;
+
+export type Facts = {
+  [name in Exclude<keyof typeof factNames, 'stack'>]?: string | number | boolean | undefined;
+} & { stack?: string | undefined };
 
 /** One sentence and what it is about. */
 export type Say = (text: string, facts?: Facts) => void;
