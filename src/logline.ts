@@ -1,4 +1,4 @@
-import { NexusError } from './errors.ts';
+import { messageOf, NexusError } from './errors.ts';
 import { visible } from './format.ts';
 
 /** How much is logged: entries of the level that is set, and of those before it. */
@@ -147,7 +147,7 @@ const mostCauses = 3;
 function stackOf(error: unknown, depth = 0): string {
   if (!(error instanceof Error)) return `thrown: ${typeof error}`;
   const name = error.constructor.name === '' ? 'Error' : error.constructor.name;
-  const message = error instanceof NexusError ? error.message : unquoted(error.message);
+  const message = error instanceof NexusError ? error.message : messageOf(error);
   // A message of several lines could look like a line of the stack.
   const frames = (error.stack ?? '').replace(error.message, '').split('\n');
   const code = 'code' in error && typeof error.code === 'string' ? ` (${error.code})` : '';
@@ -158,13 +158,6 @@ function stackOf(error: unknown, depth = 0): string {
       ? []
       : [`caused by ${stackOf(error.cause, depth + 1)}`]),
   ].join('\n');
-}
-
-function unquoted(message: string): string {
-  return message
-    .replace(/"[^]*"/, '"…"')
-    .replace(/\bReceived [^]*$/, 'Received …')
-    .replace(/^Cannot convert [^]* to a BigInt$/, 'Cannot convert … to a BigInt');
 }
 
 function logfmtValue(value: string | number | boolean): string {

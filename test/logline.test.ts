@@ -7,7 +7,9 @@ import { readJournal, readJsonLog } from './logparse.ts';
 const names = Object.keys(factNames).filter((name) => name !== 'stack');
 const value = fc.oneof(
   fc.string({ unit: 'binary' }),
-  fc.string({ unit: fc.constantFrom('a', '"', '\\', '=', ' ', '\n', '\u001b', '\ud800', 'é', '\u2028', '<3>') }),
+  fc.string({
+    unit: fc.constantFrom('a', '"', '\\', '=', ' ', '\n', '\u001b', '\ud800', 'é', '\u2028', '<3>'),
+  }),
   fc.integer(),
   fc.boolean(),
 );
@@ -62,17 +64,26 @@ test('the sentence of a line is found again, and of lines of others the line', (
 });
 
 test('what is very long is cut, so that journald does not break it', () => {
-  const line = journalLine({ level: 'warn', message: 'x'.repeat(100_000), facts: { reason: '"'.repeat(9000) } });
+  const line = journalLine({
+    level: 'warn',
+    message: 'x'.repeat(100_000),
+    facts: { reason: '"'.repeat(9000) },
+  });
   expect(Buffer.byteLength(line)).toBeLessThan(48 * 1024);
   expect(readJournal(`${line}\n`)[0]?.fields['message']).toBe(`${'x'.repeat(4000)}…`);
 });
 
 test('a bug is one entry with its stack, and the stack of its cause', () => {
-  const error = new TypeError('it broke\n    at nowhere', { cause: new NexusError('corrupt', 'The row is torn.') });
+  const error = new TypeError('it broke\n    at nowhere', {
+    cause: new NexusError('corrupt', 'The row is torn.'),
+  });
   const [message, facts] = bug(error);
   const [read, ...others] = readJournal(`${journalLine({ level: 'error', message, facts })}\n`);
   expect(others).toEqual([]);
-  expect(read?.fields).toEqual({ message: 'internal error: TypeError: it broke at nowhere', code: 'internal' });
+  expect(read?.fields).toEqual({
+    message: 'internal error: TypeError: it broke at nowhere',
+    code: 'internal',
+  });
   expect(read?.stack[0]).toMatch(/^at .*logline\.test\.ts/);
   expect(read?.stack.join('\n')).toContain('caused by NexusError: The row is torn.');
   expect(read?.stack).not.toContain('at nowhere');

@@ -53,7 +53,8 @@ export function readJsonLog(text: string): Read[] {
     .slice(0, -1)
     .map((line) => {
       const fields: Record<string, unknown> = Object.fromEntries(Object.entries(Object(JSON.parse(line))));
-      if (!/^time,level,message(,|$)/.test(Object.keys(fields).join())) throw new Error(`Not an entry: ${line}`);
+      if (!/^time,level,message(,|$)/.test(Object.keys(fields).join()))
+        throw new Error(`Not an entry: ${line}`);
       if (Number.isNaN(Date.parse(String(fields['time'])))) throw new Error(`No time: ${line}`);
       if (!['error', 'warn', 'info', 'debug'].includes(String(fields['level'])))
         throw new Error(`No level: ${line}`);

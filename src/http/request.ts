@@ -1,4 +1,4 @@
-import { type ErrorCode, NexusError } from '../errors.ts';
+import { type ErrorCode, messageOf, NexusError } from '../errors.ts';
 import type { Say } from '../logline.ts';
 import type { Endpoint } from './endpoint.ts';
 import { pause, pauseAfter, type Retries, retryAfterMs } from './retry.ts';
@@ -297,15 +297,15 @@ function sentenceIn(text: string): string | undefined {
 
 /** What went wrong on the way, in a few words: fetch hides it in the cause. */
 export function whyOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
+  if (!(error instanceof Error)) return messageOf(error);
   const { cause } = error;
   if (cause instanceof Error && error.message !== cause.message) {
     const code = 'code' in cause && typeof cause.code === 'string' ? cause.code : undefined;
     return code !== undefined && !cause.message.includes(code)
-      ? `${code} ${cause.message}`.trim()
-      : cause.message;
+      ? `${code} ${messageOf(cause)}`.trim()
+      : messageOf(cause);
   }
-  return error.message;
+  return messageOf(error);
 }
 
 const sliceBytes = 64 * 1024;

@@ -3,6 +3,7 @@ import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import type { Config } from '../config.ts';
 import { checkOwner, diskError, openingError } from '../diskerrors.ts';
+import { messageOf } from '../errors.ts';
 import { type Say } from '../logline.ts';
 import { createPrivateFile } from '../processlock.ts';
 import { type Failures, failuresIn, failuresSchema } from './failures.ts';
@@ -121,7 +122,7 @@ export function openLedger(file: string, warn: Say): Ledger {
   try {
     return ledgerOver(connect(file), file);
   } catch (error) {
-    const text = error instanceof Error ? error.message : String(error);
+    const text = messageOf(error);
     if (!/not a database|malformed|corrupt/i.test(text)) throw diskError(error, file);
     const aside = `${file}.unreadable-${Date.now()}`;
     renameSync(file, aside);

@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { messageOf } from '../errors.ts';
 import { type Say } from '../logline.ts';
 import { runCommand } from './command.ts';
 
@@ -40,7 +41,7 @@ export function openNotifier(env: Record<string, string | undefined>, warn: Say)
       const { status, stderr } = await runCommand('systemd-notify', facts, { env, timeoutMs: 10_000 });
       return status === 0 ? undefined : stderr.trim() || 'systemd-notify failed';
     } catch (error) {
-      return error instanceof Error ? error.message : String(error);
+      return messageOf(error);
     }
   }
 
