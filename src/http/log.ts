@@ -58,7 +58,10 @@ export function errorEntry(
 /** Of another's error its name and code alone: its sentence may quote what it was given. */
 function behindOf(error: NexusError): string {
   const { cause } = error;
-  if (cause instanceof NexusError) return describe(cause);
+  if (cause instanceof NexusError) {
+    const behind = cause.cause instanceof NexusError ? ` (${behindOf(cause)})` : '';
+    return describe(cause) + behind;
+  }
   if (!(cause instanceof Error)) return describe(error);
   return 'code' in cause && typeof cause.code === 'string' ? `${cause.name} ${cause.code}` : cause.name;
 }

@@ -268,7 +268,8 @@ test.each(formats)(
     const { entries } = await machine.run(['pull-webhooks'], { format, env });
     const files = await readdir(path.join(workspace, 'inbox', 'webhooks'));
     expect(files.filter((name) => name.startsWith('url_')).length).toBe(1);
-    if (format !== 'people') expect(entries.map(({ fields }) => String(fields['delivered']))).toContain('1');
+    const delivered = entries.map(({ fields }) => String(fields['delivered']));
+    expect(format === 'people' || delivered.includes('1')).toBe(true);
     for (const args of [
       ['upload'],
       ['backfill'],
@@ -289,7 +290,7 @@ test.each(formats)(
 test.each(formats)(
   'wrong keys and settings are named and not shown: %s',
   async (format) => {
-    const { dataDir, configFile, ...machine } = await machineWith({ retry });
+    const { configFile, ...machine } = await machineWith({ retry });
     await machine.openclaw.write(`${ids.a}.jsonl`, transcript(ids.a, 3, canary));
     await machine.nexus(['keys', 'add', 'one']);
     const endpoint = machine.start(['serve', '--port', '0']);
@@ -298,7 +299,7 @@ test.each(formats)(
       { NEXUS_ENDPOINT: url, NEXUS_API_KEY: `nxk_${canary}` },
       { NEXUS_ENDPOINT: url, NEXUS_API_KEY: `nxk\n${canary}` },
       { NEXUS_ENDPOINT: url, NEXUS_API_KEY: `nxk_é${canary}` },
-      { NEXUS_ENDPOINT: url, NEXUS_API_KEY: `{"file": "/nonexistent/${'x'}"}` },
+      { NEXUS_ENDPOINT: url, NEXUS_API_KEY: '{"file": "/nonexistent/x"}' },
       { NEXUS_ENDPOINT: `http://user:${canary}@127.0.0.1:9` },
       { NEXUS_ENDPOINT: `http://127.0.0.1:9/?code=${canary}` },
       { NEXUS_ENDPOINT: 'http://127.0.0.1:9', NEXUS_API_KEY: canary },
@@ -322,7 +323,7 @@ test.each(formats)(
       `{"keys": [{"name": "a", "hash": "${canary}"}]}`,
       `{"mailboxes": {"main": {"sources": {"x": {"verify": "github", "secret": ["${canary}", 5]}}}}}`,
       `"${canary}"`,
-      `${canary}`,
+      canary,
     ];
     for (const file of files) {
       await writeFile(configFile, file, { mode: 0o600 });
