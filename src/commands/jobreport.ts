@@ -2,6 +2,7 @@ import { openclawEnvironment } from '../config.ts';
 import type { Context } from '../context.ts';
 import { formatBytes, formatDuration, formatItems } from '../format.ts';
 import type { Attending } from '../jobs/attend.ts';
+import { setAsideSummary } from '../jobs/failures.ts';
 import type { JobSurroundings, Progress } from '../jobs/job.ts';
 import { openNexus } from '../open.ts';
 import type { Output } from '../output.ts';
@@ -98,10 +99,7 @@ export function showReport(output: Output, report: Report, archive: string): voi
   if (unwell.length > mostNamed)
     output.error(`and ${unwell.length - mostNamed} more; --json names them all.`);
   const { setAside = [] } = report;
-  if (setAside.length > 0)
-    output.warn(
-      `${formatItems(setAside.length, 'item')} failed too often and ${setAside.length === 1 ? 'is' : 'are'} set aside: \`nexus status\` names ${setAside.length === 1 ? 'it' : 'them'}, \`nexus retry\` tries again.`,
-    );
+  if (setAside.length > 0) output.warn(`${setAsideSummary(setAside.length)}.`);
   output.result(summary(report, archive));
 }
 

@@ -4,8 +4,8 @@ import { type Alerts, type Notice, openAlerts, type Sent } from '../alerts.ts';
 import type { Config } from '../config.ts';
 import type { Environment } from '../configfile.ts';
 import { describe } from '../errors.ts';
-import { formatItems } from '../format.ts';
 import { atRisk } from './atrisk.ts';
+import { setAsideSummary } from './failures.ts';
 import type { Ledger } from './ledger.ts';
 import { streakOf } from './streak.ts';
 
@@ -24,6 +24,10 @@ export interface AlertSurroundings {
   now: () => Date;
   warn: (message: string) => void;
   info: (message: string) => void;
+  /** Ends what is being sent. */
+  signal?: AbortSignal | undefined;
+  /** A job that has work to do waits for a channel a few seconds; what it did not take is sent by who has time. */
+  hasty?: boolean | undefined;
 }
 
 /** True where an alert was ever raised on this host. */
@@ -47,11 +51,22 @@ export async function withHostAlerts<T>(
 /** All channels together take no longer. A lease is twice as long. */
 const sendingMs = 55_000;
 
+/** What each channel may take of a job's time; to start a program takes longer than to ask. */
+const hastyMs = { webhook: 5_000, command: 15_000, email: 15_000, agent: 15_000 } as const;
+
 /** Sends what is due on the channels of the configuration; who does not take it is warned of. */
 export async function sendAlerts(alerts: Alerts, around: AlertSurroundings): Promise<Sent[]> {
   const { openChannels } = await import('../channels/open.ts');
-  const channels = openChannels(around.config, around.env);
-  const sent = await alerts.send(channels, AbortSignal.timeout(sendingMs));
+  const { config, env, signal, hasty } = around;
+  const channels = openChannels(config, env).map((channel, n) => {
+    const kind = config.alerts.channels[n]?.kind;
+    return hasty === true && kind !== undefined ? { ...channel, longestMs: hastyMs[kind] } : channel;
+  });
+  const timeout = AbortSignal.timeout(sendingMs);
+  const sent = await alerts.send(
+    channels,
+    signal === undefined ? timeout : AbortSignal.any([timeout, signal]),
+  );
   for (const { channel, notice, failure } of sent)
     if (failure === undefined) around.info(`Alert sent by ${channel}: ${notice.title}`);
     else around.warn(`Alert not sent by ${channel}, to be tried again: ${failure}`);
@@ -124,11 +139,7 @@ export function recoveredNotice(host: string, raised: Notice, at: Date, setAside
     title: `Nexus on ${host}: ${what} works again.`,
     ...(error === undefined ? {} : { error }),
     since: since ?? raised.at,
-    ...(setAside > 0
-      ? {
-          next: `${formatItems(setAside, 'item')} failed too often and ${setAside === 1 ? 'is' : 'are'} set aside: \`nexus status\` names ${setAside === 1 ? 'it' : 'them'}, \`nexus retry\` tries again.`,
-        }
-      : {}),
+    ...(setAside > 0 ? { next: `${setAsideSummary(setAside)}.` } : {}),
     at: at.toISOString(),
   };
 }

@@ -49,6 +49,8 @@ export interface JobSurroundings {
   now: () => Date;
   warn: (message: string) => void;
   progress: (state: Progress) => void;
+  /** It is one round of many that follow each other by seconds. */
+  stays?: boolean;
 }
 
 /** One agent of OpenClaw that this job works on. */
@@ -182,7 +184,7 @@ export async function runJob(
     const stopped = stoppedBy(around.signal);
     if (stopped !== undefined) report.interrupted = stopped;
     closeReport(report, now());
-    if (!request.dryRun) rememberRun(ledger, report, report.done > 0, now(), warn);
+    if (!request.dryRun) rememberRun(ledger, report, report.done > 0, now(), warn, around.stays);
     return { report, unavailable: outages?.last() ?? false };
   } finally {
     ledger.close();

@@ -7,9 +7,10 @@ import { slots } from '../slots.ts';
 import { aliasOf } from './choosing.ts';
 import { type Deliveries, deliveriesFile, openDeliveries } from './deliveries.ts';
 import { openInbox } from './inbox.ts';
+import { mailFailures } from './mailfailures.ts';
 import { type Ledger, ledgerFile, openLedger } from './ledger.ts';
 import { type AgentPull, pullAgent, type PullFrom } from './pullagent.ts';
-import type { Notified, PullAudit } from './pullreport.ts';
+import type { Notified, PullAudit, PullReport } from './pullreport.ts';
 
 export interface PullSurroundings {
   config: Config;
@@ -22,6 +23,8 @@ export interface PullSurroundings {
   /** Items delivered so far. */
   progress: (delivered: number) => void;
   tell: Tell;
+  /** Of one that stays: to be told how its agents stand after each pass. */
+  ended?: (report: PullReport) => void;
   /** For what a test puts in the way. */
   openInbox?: AgentPull['openInbox'];
   openDeliveries?: typeof openDeliveries;
@@ -116,22 +119,25 @@ function notingOutages(mailbox: Mailbox): Pick<Site, 'mailbox' | 'isOutage'> {
 export interface Pass {
   audit: PullAudit;
   fail: (item: FailedItem) => void;
+  /** What failed too often to be tried; it is pending still, and no failure of this pass. */
+  setAside: (item: FailedItem) => void;
 }
 
 /** Delivers what is pending, as `pullAgent`. Throws what concerns the whole agent. */
 export async function deliver(
   site: Site,
   agent: AgentHome,
-  { audit, fail }: Pass,
+  { audit, fail, setAside }: Pass,
   from?: PullFrom,
 ): Promise<Position | undefined> {
   const { config, signal, now, warn, progress } = site.around;
   const named = new Set<string>();
   const before = audit.delivered;
+  const as = aliasOf(config, agent.id);
   const left = await pullAgent(
     {
       agent: agent.id,
-      as: aliasOf(config, agent.id),
+      as,
       workspace: agent.workspace,
       host: config.host,
       mailbox: site.mailbox,
@@ -147,6 +153,8 @@ export async function deliver(
         audit.failed++;
         fail(item);
       },
+      setAside,
+      failures: mailFailures({ ledger: site.ledger, as, after: config.setAsideAfter, now, warn }),
       warn,
     },
     from,

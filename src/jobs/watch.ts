@@ -4,6 +4,7 @@ import { stoppedBy } from '../context.ts';
 import { describe, failedWith } from '../errors.ts';
 import { locate } from '../openclaw/locate.ts';
 import { type Audit, closeReport, type Report } from '../report.ts';
+import type { Rounds } from './attend.ts';
 import { type JobRequest, type JobSurroundings, runJob } from './job.ts';
 
 /** Changes that come together are one pass. */
@@ -21,7 +22,7 @@ export async function watch(
   request: JobRequest,
   around: JobSurroundings,
   passed: (report: Report) => void,
-  attended: (pass: () => ReturnType<typeof runJob>) => ReturnType<typeof runJob> = (pass) => pass(),
+  rounds?: Rounds,
 ): Promise<{ report: Report; unavailable: boolean }> {
   const state = await locate(around.env);
   const directories = state.agents.flatMap((agent) => [
@@ -34,6 +35,7 @@ export async function watch(
   const said = new Set<string>();
   const once: JobSurroundings = {
     ...around,
+    stays: true,
     warn(message) {
       // Every pass finds the same; saying it once is enough.
       if (!said.has(message)) around.warn(message);
@@ -45,14 +47,17 @@ export async function watch(
   try {
     while (!around.signal.aborted) {
       changes.seen();
+      const began = around.now();
       try {
-        const pass = await attended(() => runJob(request, once));
+        const pass = await runJob(request, once);
+        rounds?.ended(pass.report);
         passed(pass.report);
         sum = sum === undefined ? pass.report : added(sum, pass.report);
         unavailable = pass.unavailable;
       } catch (error) {
         if (around.signal.aborted) break;
         if (!failedWith(error, 'unavailable', 'busy')) throw error;
+        rounds?.fell(began, error);
         once.warn(describe(error));
         unavailable = true;
       }
