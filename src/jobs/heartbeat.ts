@@ -34,7 +34,11 @@ export function heartbeatOf(
       const { address, headers } = addressOf(await resolveSecret(secret ?? '', env));
       address.pathname = `${address.pathname.replace(/\/+$/, '')}${path}`;
       const failure = (await tried(address, headers, body)) && (await tried(address, headers, body));
-      if (failure === undefined) return;
+      if (failure === undefined) {
+        // Of a job that stays, the next outage is said again.
+        warned = false;
+        return;
+      }
       tell(`The monitor of ${job} at ${address.host} ${failure}.`);
     } catch (error) {
       tell(`The monitor of ${job} cannot be told: ${describe(error)}`);

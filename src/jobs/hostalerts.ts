@@ -94,7 +94,7 @@ export async function alertOnJob(
     );
     if (failing && lasting === undefined)
       await alerts.raise(
-        failedNotice(around, job, streak, await riskOf(around, ledger)),
+        failedNotice(around, job, streak, await riskOf(around, job, ledger)),
         await channelNames(around.config),
       );
     if (streak.verdict === 'well' && lasting !== undefined)
@@ -108,8 +108,19 @@ export async function channelNames(config: Config): Promise<string[]> {
   return config.alerts.channels.map(nameOf);
 }
 
+/** Only what systemd started has a journal of its own: its system's, or its user's. */
+function logOf(env: Environment, job: string): string {
+  if (!env['INVOCATION_ID']) return '';
+  return `; its log is in \`journalctl${scopeOf(env)} -u nexus-${job}\``;
+}
+
+/** What systemctl and journalctl have to be told to find a unit of where this runs. */
+export function scopeOf(env: Environment): string {
+  return env['MANAGERPID'] ? ' --user' : '';
+}
+
 function failedNotice(
-  { config, now }: AlertSurroundings,
+  { config, env, now }: AlertSurroundings,
   job: string,
   { failures, reason, since }: { failures: number; reason?: string; since?: string },
   risk: string | undefined,
@@ -124,7 +135,7 @@ function failedNotice(
     ...(reason === undefined ? {} : { error: reason }),
     ...(since === undefined ? {} : { since }),
     ...(risk === undefined ? {} : { atRisk: risk }),
-    next: `On ${host}, run \`nexus status\`, and \`nexus ${job}\` to see it fail; its log is in \`journalctl -u nexus-${job}\`.`,
+    next: `On ${host}, run \`nexus status\`, and \`nexus ${job}\` to see it fail${logOf(env, job)}.`,
     at: now().toISOString(),
   };
 }
@@ -147,7 +158,13 @@ export function recoveredNotice(host: string, raised: Notice, at: Date, setAside
 const lookingMs = 20_000;
 
 /** An alert does not wait for a file system that hangs, and is not lost to a state directory that is gone. */
-async function riskOf({ config, env, now }: AlertSurroundings, ledger: Ledger): Promise<string> {
+async function riskOf(
+  { config, env, now }: AlertSurroundings,
+  job: string,
+  ledger: Ledger,
+): Promise<string | undefined> {
+  if (job === 'pull-webhooks') return 'nothing is lost: what was accepted is kept until it is delivered.';
+  if (job === 'status') return undefined;
   const timer = new AbortController();
   try {
     const { setTimeout: pause } = await import('node:timers/promises');
