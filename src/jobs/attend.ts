@@ -100,7 +100,7 @@ function openRounds(
   around: Attending,
   job: keyof Config['heartbeats'],
 ): { rounds: Rounds; close: () => Promise<void> } {
-  const heartbeat = heartbeatOf(around.config, job, around.env, around.warn);
+  const heartbeat = heartbeatOf(around.config, job, around.env, around.warn, around.signal);
   heartbeat.start();
   let latest: Round | undefined;
   let followed: { verdict: Verdict; at: number } | undefined;

@@ -16,13 +16,14 @@ const longestBody = 1_000;
 
 /**
  * The monitor of a job by `heartbeats`, or one that is told nothing. Compatible with healthchecks.io: POST to the URL
- * is success, `/start` and `/fail` below it the others (healthchecks.io/docs/http_api).
+ * is success, `/start` and `/fail` below it the others (healthchecks.io/docs/http_api). At the signal it is told no more.
  */
 export function heartbeatOf(
   config: Config,
   job: keyof Config['heartbeats'],
   env: Environment,
   warn: (message: string) => void,
+  signal?: AbortSignal,
 ): Heartbeat {
   const secret = config.heartbeats[job];
   if (secret === undefined) return { start: () => undefined, end: () => Promise.resolve() };
@@ -33,7 +34,9 @@ export function heartbeatOf(
     try {
       const { address, headers } = addressOf(await resolveSecret(secret ?? '', env));
       address.pathname = `${address.pathname.replace(/\/+$/, '')}${path}`;
-      const failure = (await tried(address, headers, body)) && (await tried(address, headers, body));
+      const ask = () => tried(address, headers, body, signal);
+      const failure = (await ask()) && (await ask());
+      if (signal?.aborted === true) return;
       if (failure === undefined) {
         // Of a job that stays, the next outage is said again.
         warned = false;
@@ -66,14 +69,16 @@ async function tried(
   address: URL,
   headers: Record<string, string>,
   body: string,
+  signal?: AbortSignal,
 ): Promise<string | undefined> {
+  const timeout = AbortSignal.timeout(longestMs / 2);
   try {
     const response = await fetch(address, {
       method: 'POST',
       headers: { 'user-agent': 'nexus', 'content-type': 'text/plain; charset=utf-8', ...headers },
       body,
       redirect: 'manual',
-      signal: AbortSignal.timeout(longestMs / 2),
+      signal: signal === undefined ? timeout : AbortSignal.any([timeout, signal]),
     });
     await response.body?.cancel();
     return response.ok ? undefined : `answered ${response.status}`;
