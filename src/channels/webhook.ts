@@ -123,7 +123,11 @@ interface Request {
 
 function requestOf(format: Webhook['format'], notice: Notice, id: string): Request {
   const { event, title } = notice;
-  const body = bodyOf(notice);
+  // What to do comes last, and is not what is to be cut.
+  const body = bodyOf({
+    ...notice,
+    ...(notice.error === undefined ? {} : { error: cut(notice.error, 600) }),
+  });
   const requests: Record<Webhook['format'], () => Request> = {
     json: () => ({
       headers: { ...json, 'idempotency-key': keyOf(id) },
@@ -147,7 +151,7 @@ function requestOf(format: Webhook['format'], notice: Notice, id: string): Reque
         tags: tags[event],
       },
       // Above 4096 bytes ntfy makes an attachment of it.
-      body: cut(body || textOf(notice), 1300),
+      body: cut(body === '' ? textOf(notice) : body, 1300),
     }),
   };
   return requests[format]();
