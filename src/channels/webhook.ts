@@ -32,6 +32,8 @@ export async function postNotice(
       'config',
       'The token of this channel holds what no header can carry, as a space or a line break.',
     );
+  // Without it Discord says 204 of what it then does not keep (discord.com/developers: Execute Webhook).
+  if (webhook.format === 'discord') address.searchParams.set('wait', 'true');
   const request = requestOf(webhook.format, notice, id);
   const bearer = webhook.token === undefined ? {} : { authorization: `Bearer ${webhook.token}` };
   for (let attempt = 1; ; attempt++) {

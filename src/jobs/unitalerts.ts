@@ -4,7 +4,7 @@ import path from 'node:path';
 import type { Notice } from '../alerts.ts';
 import { type AttendedJob, attendedJobs } from '../alertsettings.ts';
 import { describe, failedWith } from '../errors.ts';
-import { isActive, type UnitFailure } from '../systemd/failure.ts';
+import { isActive, isGone, type UnitFailure } from '../systemd/failure.ts';
 import { keepFailure, keepWell } from './attend.ts';
 import {
   alertOnJob,
@@ -182,11 +182,15 @@ export async function alertOnStatus(
     for (const { raised, recovered, subject } of await alerts.list()) {
       if (recovered !== undefined) continue;
       const [kind = '', ...rest] = subject.split('/');
+      const unit = kind === 'unit' ? rest.join('/') : undefined;
       const over =
-        kind === 'unit'
-          ? await isActive(rest.join('/'), around.env)
-          : kinds.includes(kind) && !found.some((one) => one.subject === subject);
-      if (over) await alerts.recover(recoveredNotice(host, raised, around.now()));
+        unit === undefined
+          ? kinds.includes(kind) && !found.some((one) => one.subject === subject)
+          : await isActive(unit, around.env);
+      const notice = recoveredNotice(host, raised, around.now());
+      if (over) await alerts.recover(notice);
+      else if (unit !== undefined && (await isGone(unit, around.env)))
+        await alerts.recover({ ...notice, title: `Nexus on ${host}: ${unit} was taken away.` });
     }
     for (const { subject, problem, next } of found)
       await alerts.raise(

@@ -42,7 +42,9 @@ describe('Slack', () => {
 
 describe('Discord', () => {
   test('shows names as they are, commands and links as they were, and mentions nobody', async () => {
-    const { content } = discord.parse(JSON.parse((await post('discord')).body));
+    const { path, body } = await post('discord', {}, { url: `${receiver.url}/hook?thread_id=1` });
+    expect(path).toBe('/hook?thread_id=1&wait=true');
+    const { content } = discord.parse(JSON.parse(body));
     expect(content).toContain(String.raw`**Nexus on böx: upload\_now has \*failed\* & <stopped>.**`);
     expect(content).toContain(String.raw`/srv/\_\_init\_\_/a\_b\_c.jsonl`);
     expect(content).toContain('`nexus_status --all` at https://x.example/a_b_c');

@@ -426,6 +426,27 @@ describe('nexus status --alert', () => {
     expect(events()).toEqual(['failed', 'recovered']);
   });
 
+  test('ends the alert of a unit that was taken away, and of none that is only stopped', async () => {
+    await machine.configure(toReceiver());
+    const bin = path.join(machine.home, 'bin');
+    await mkdir(bin);
+    const systemctl = (state: string) =>
+      writeFile(
+        path.join(bin, 'systemctl'),
+        `#!/bin/sh\ncase "$*" in --user*) exit 1;; *LoadState*) echo LoadState=${state};; *) exit 3;; esac\n`,
+        { mode: 0o755 },
+      );
+    await systemctl('loaded');
+    const env = { PATH: bin };
+    await machine.nexus(['alerts', 'unit-failed', 'nexus-serve.service'], { env });
+    await machine.nexus(['status', '--alert'], { env });
+    expect(events()).toEqual(['failed']);
+    await systemctl('not-found');
+    for (let n = 0; n < 2; n++) await machine.nexus(['status', '--alert'], { env });
+    expect(events()).toEqual(['failed', 'recovered']);
+    expect(lastNotice()['title']).toBe('Nexus on box: nexus-serve.service was taken away.');
+  });
+
   test('decides what a run did not live to decide', async () => {
     await machine.configure({
       ...quick,
