@@ -16,7 +16,9 @@ const minute = 60_000;
 
 /** What alerts promise, over any store. */
 export function describeAlerts(name: string, open: () => Promise<LatchStore>): void {
-  describe(`alerts ${name}`, () => suite(open));
+  describe(`alerts ${name}`, () => {
+    suite(open);
+  });
 }
 
 function suite(open: () => Promise<LatchStore>): void {
@@ -313,9 +315,9 @@ function suite(open: () => Promise<LatchStore>): void {
       const shaky = openAlerts(
         {
           ...store,
-          insert: failing(store.insert),
-          put: failing(store.put),
-          removeRows: failing(store.removeRows),
+          insert: failing((...given: Parameters<Store['insert']>) => store.insert(...given)),
+          put: failing((...given: Parameters<Store['put']>) => store.put(...given)),
+          removeRows: failing((...given: Parameters<Store['removeRows']>) => store.removeRows(...given)),
         },
         { now: () => clock },
       );

@@ -5,7 +5,7 @@ import { type Channel, openAlerts } from '../src/alerts.ts';
 import type { Store } from '../src/stores/store.ts';
 
 const [where = '', event = ''] = process.argv.slice(2);
-const store = await opened(new Map(Object.entries(JSON.parse(where) as object)));
+const store = await opened(JSON.parse(where));
 const alerts = openAlerts(store);
 const channel: Channel = {
   name: 'command-00000000',
@@ -29,7 +29,8 @@ for (let n = 0; n < 10; n++) {
 }
 await store.close();
 
-async function opened(options: Map<string, unknown>): Promise<Store> {
+async function opened(given: unknown): Promise<Store> {
+  const options = new Map<string, unknown>(Object.entries(given ?? {}));
   const directory = options.get('directory');
   if (typeof directory === 'string') {
     const { openLocalStore } = await import('../src/stores/local.ts');
