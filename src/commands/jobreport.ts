@@ -2,6 +2,7 @@ import { openclawEnvironment } from '../config.ts';
 import type { Context } from '../context.ts';
 import { formatBytes, formatDuration, formatItems } from '../format.ts';
 import type { Attending } from '../jobs/attend.ts';
+import { setAsideSummary } from '../jobs/failures.ts';
 import type { JobSurroundings, Progress } from '../jobs/job.ts';
 import type { Facts } from '../logline.ts';
 import { openNexus } from '../open.ts';
@@ -78,11 +79,7 @@ function named({ item, reason }: FailedItem): string {
 function warnSetAside(output: Output, { setAside = [] }: Report): void {
   const count = setAside.length;
   if (count === 0) return;
-  const [are, them] = count === 1 ? ['is', 'it'] : ['are', 'them'];
-  output.warn(
-    `${formatItems(count, 'item')} failed too often and ${are} set aside: \`nexus status\` names ${them}, \`nexus retry\` tries again.`,
-    { setAside: count },
-  );
+  output.warn(`${setAsideSummary(count)}.`, { setAside: count });
 }
 
 /** Who else is at work, a line an agent, and the run in one line. */

@@ -1,7 +1,8 @@
 import { openclawEnvironment } from '../config.ts';
 import type { Context } from '../context.ts';
 import { formatCount, formatDuration, formatItems } from '../format.ts';
-import { attend } from '../jobs/attend.ts';
+import { attend, attendRounds } from '../jobs/attend.ts';
+import { setAsideSummary } from '../jobs/failures.ts';
 import { runPull } from '../jobs/pull.ts';
 import { type Notified, type PullAudit, type PullReport, pullStatus } from '../jobs/pullreport.ts';
 import type { PullSurroundings } from '../jobs/pullsite.ts';
@@ -44,11 +45,14 @@ export async function pull(context: Context, options: PullOptions): Promise<numb
   };
   const request = { agents: options.agent };
   try {
+    const attending = attendingIn(context, false);
+    const passed = (audit: PullAudit, agent: string) => showPass(output, audit, agent);
     const { report, unavailable } = await (options.follow === true
-      ? (await import('../jobs/pullfollow.ts')).followPull(request, around, (audit, agent) =>
-          showPass(output, audit, agent),
-        )
-      : attend(attendingIn(context, false), 'pull-webhooks')(() => runPull(request, around)));
+      ? attendRounds(attending, 'pull-webhooks', async ({ ended }) => {
+          const { followPull } = await import('../jobs/pullfollow.ts');
+          return await followPull(request, { ...around, ended }, passed);
+        })
+      : attend(attending, 'pull-webhooks')(() => runPull(request, around)));
     line.stop();
     showPull(output, report, options.follow === true);
     return pullStatus(report, unavailable);
@@ -138,6 +142,7 @@ function showPull(output: Output, report: PullReport, follow: boolean): void {
   for (const { item, reason } of unwell.slice(0, mostNamed)) output.error(`${item}: ${reason}`);
   if (unwell.length > mostNamed)
     output.error(`and ${unwell.length - mostNamed} more; --json names them all.`);
+  if (report.setAside.length > 0) output.warn(`${setAsideSummary(report.setAside.length)}.`);
   const told = notifiedParts(report.notified);
   const parts = [
     `${formatItems(report.delivered, 'item')} delivered`,

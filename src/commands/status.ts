@@ -6,6 +6,7 @@ import { describe, exit, exitStatus, failedWith, NexusError } from '../errors.ts
 import { formatAge, formatBytes, formatItems } from '../format.ts';
 import { isLeftAlone } from '../jobs/failures.ts';
 import { type Ledger, ledgerFile, openLedger, type Run } from '../jobs/ledger.ts';
+import { mailStore } from '../jobs/mailfailures.ts';
 import { type Standing, standingOf } from '../jobs/standing.ts';
 import { archivePlace, isFresh, openMailbox, openNexus } from '../open.ts';
 import { locate, type State } from '../openclaw/locate.ts';
@@ -241,9 +242,12 @@ function problemsOf(standing: Standing, now: number): Problem[] {
 function problemsSetAside(ledger: Ledger | undefined, after: number): Problem[] {
   return (ledger?.allFailures() ?? [])
     .filter((failure) => isLeftAlone(failure, after))
-    .map(({ agent, item, count, reason }) => ({
-      problem: `${agent}: ${item} is set aside after ${count} failures: ${reason}`,
-      next: `When it is mended, run \`nexus retry\` with its name or --all.`,
+    .map(({ store, agent, item, count, reason }) => ({
+      problem: `${agent}: ${store === mailStore ? 'the webhook ' : ''}${item} is set aside after ${count} failures: ${reason}`,
+      next:
+        store === mailStore
+          ? 'It is pending still. When it is mended, run `nexus retry` with its id or --all; `nexus webhooks drop` with its id gives it up.'
+          : `When it is mended, run \`nexus retry\` with its name or --all.`,
     }));
 }
 

@@ -1,5 +1,5 @@
 import type { Context } from '../context.ts';
-import { attend } from '../jobs/attend.ts';
+import { attend, attendRounds } from '../jobs/attend.ts';
 import { runJob } from '../jobs/job.ts';
 import { archivePlace } from '../open.ts';
 import { type Report, reportStatus } from '../report.ts';
@@ -21,12 +21,13 @@ export async function upload(context: Context, options: UploadOptions): Promise<
     all: false,
     verify: false,
   };
-  const repeats = options.watch === true;
-  const attended = attend({ ...attendingIn(context, request.dryRun), repeats }, 'upload');
+  const attending = attendingIn(context, request.dryRun);
   const { report, unavailable } = await withProgress(context, 'upload', async (around) => {
-    if (!options.watch) return await attended(() => runJob(request, around));
+    if (!options.watch) return await attend(attending, 'upload')(() => runJob(request, around));
     const { watch } = await import('../jobs/watch.ts');
-    return await watch(request, around, (done) => showPass(context, done), attended);
+    return await attendRounds(attending, 'upload', (rounds) =>
+      watch(request, around, (done) => showPass(context, done), rounds),
+    );
   });
   showReport(context.output, report, archivePlace(context.config));
   return reportStatus(report, unavailable);

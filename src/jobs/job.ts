@@ -52,6 +52,8 @@ export interface JobSurroundings {
   /** Told of each item when it fails; the report has them all. */
   failed?: (item: FailedItem, facts: Facts) => void;
   progress: (state: Progress) => void;
+  /** It is one round of many that follow each other by seconds. */
+  stays?: boolean;
 }
 
 type Fail = (item: FailedItem, facts: Facts) => void;
@@ -193,7 +195,7 @@ export async function runJob(
     const stopped = stoppedBy(around.signal);
     if (stopped !== undefined) report.interrupted = stopped;
     closeReport(report, now());
-    if (!request.dryRun) rememberRun(ledger, report, report.done > 0, now(), warn);
+    if (!request.dryRun) rememberRun(ledger, report, report.done > 0, now(), warn, around.stays);
     return { report, unavailable: outages?.last() ?? false };
   } finally {
     ledger.close();

@@ -1,7 +1,7 @@
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { alertsSchema, type AlertSettings } from '../alertsettings.ts';
+import { alertsSchema, type AlertSettings, channelSchema } from '../alertsettings.ts';
 import { type Config, loadConfig } from '../config.ts';
 import { configPath, type Environment, isSettings, readSettings, type Settings } from '../configfile.ts';
 import { describe, failedWith, NexusError } from '../errors.ts';
@@ -72,7 +72,10 @@ export async function loadLeniently(
     const flags = { ...textIn('dataDir', 'NEXUS_DATA_DIR'), ...textIn('host', 'NEXUS_HOST_NAME') };
     const bare = await withOnly(few, absent, flags);
     const kept = await jsonIn(keptFile(bare.dataDir));
-    const said = alertsIn(settings['alerts']) ?? alertsIn(isSettings(kept) ? kept['alerts'] : undefined);
+    const said =
+      alertsIn(settings['alerts']) ??
+      alertsIn(isSettings(kept) ? kept['alerts'] : undefined) ??
+      alertsIn(withoutWrong(settings['alerts']));
     const host =
       isSettings(kept) && typeof kept['host'] === 'string' && settings['host'] === undefined
         ? kept['host']
@@ -103,4 +106,10 @@ async function settingsOf(file: string): Promise<Settings> {
 function alertsIn(value: unknown): AlertSettings | undefined {
   const parsed = alertsSchema.safeParse(value);
   return value !== undefined && parsed.success ? parsed.data : undefined;
+}
+
+/** One channel that is wrong takes no other with it. */
+function withoutWrong(alerts: unknown): unknown {
+  if (!isSettings(alerts) || !Array.isArray(alerts['channels'])) return undefined;
+  return { channels: alerts['channels'].filter((one) => channelSchema.safeParse(one).success) };
 }

@@ -64,6 +64,8 @@ export interface Ledger extends Failures {
   remark: (store: string, agent: string, mark: string, other: string) => void;
   /** The store that something was shipped to last. */
   latestStore: () => string | undefined;
+  /** When something was shipped last, ms since 1970. */
+  lastShippedAt: () => number | undefined;
   marks: (store: string, agent: string) => Marks;
   setMarks: (store: string, agent: string, marks: Marks) => void;
   /** Session keys seen for an agent, by session id: a reset overwrites them in OpenClaw. */
@@ -158,6 +160,7 @@ function ledgerOver(db: DatabaseSync, file: string): Ledger {
     forgetAll: told(plain.forgetAll),
     remark: told(plain.remark),
     latestStore: told(plain.latestStore),
+    lastShippedAt: told(plain.lastShippedAt),
     marks: told(plain.marks),
     setMarks: told(plain.setMarks),
     keys: told(plain.keys),
@@ -183,6 +186,7 @@ function statementsOf(db: DatabaseSync): Ledger {
   const forgetAll = db.prepare('DELETE FROM shipped WHERE store = ? AND agent = ?');
   const remark = db.prepare('UPDATE shipped SET mark = ? WHERE store = ? AND agent = ? AND mark = ?');
   const latestStore = db.prepare('SELECT store FROM shipped ORDER BY at DESC LIMIT 1');
+  const lastShipped = db.prepare('SELECT max(at) AS at FROM shipped');
   const marks = db.prepare('SELECT current, next, open FROM marks WHERE store = ? AND agent = ?');
   const setMarks = db.prepare('INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?, ?)');
   const keys = db.prepare('SELECT session_id, session_key, trigger FROM session_keys WHERE agent = ?');
@@ -241,6 +245,10 @@ function statementsOf(db: DatabaseSync): Ledger {
     },
     latestStore() {
       return textOf(latestStore.get()?.['store']);
+    },
+    lastShippedAt() {
+      const at = lastShipped.get()?.['at'];
+      return typeof at === 'number' ? at : undefined;
     },
     marks(store, agent) {
       const row = marks.get(store, agent);

@@ -70,9 +70,17 @@ export async function followPull(
   };
   const standing = new Map<string, Standing>();
   return await atSite({ ...around, warn, failed: undefined }, async (site) => {
-    const follower: Follower = { site, sum, standing, times, passed, say: around.warn };
     // The first time what is wrong with the request or the configuration is thrown.
     let agents = chooseAgents(site.state, around.config, request.agents);
+    const follower: Follower = {
+      site,
+      sum,
+      standing,
+      times,
+      passed,
+      say: around.warn,
+      agents: () => agents,
+    };
     const followed = new Map<string, { home: AgentHome; end: Promise<void> }>();
     let prunedAt = startedAt.getTime();
     while (!around.signal.aborted) {
@@ -99,6 +107,7 @@ export async function followPull(
     if (stopped !== undefined) sum.interrupted = stopped;
     const last = [...standing.values()];
     sum.failed = last.flatMap(({ undelivered, untold }) => [...undelivered, ...untold]);
+    sum.setAside = last.flatMap(({ setAside }) => setAside);
     closePullReport(sum, around.now());
     return { report: sum, unavailable: last.some(({ unavailable }) => unavailable) };
   });
@@ -107,9 +116,14 @@ export async function followPull(
 /** How an agent's last pass ended. */
 interface Standing {
   undelivered: FailedItem[];
+  /** Of the last pass over all that is pending. */
+  setAside: FailedItem[];
   untold: FailedItem[];
   unavailable: boolean;
   audit: PullAudit;
+  /** What a first pass of either has shown; before that it is not known to be well. */
+  delivers: boolean;
+  tells: boolean;
 }
 
 interface Follower {
@@ -119,6 +133,8 @@ interface Follower {
   times: FollowTimes;
   passed: (audit: PullAudit, agent: string) => void;
   say: Say;
+  /** Those that there are now. */
+  agents: () => readonly AgentHome[];
 }
 
 function begin(follower: Follower, agent: AgentHome): { home: AgentHome; end: Promise<void> } {
@@ -143,7 +159,10 @@ async function followAgent(follower: Follower, agent: AgentHome): Promise<void> 
     // Held by another run, or not to be worked on at all: looked at again later.
     complain([...attempt.failed, ...(attempt.busy ?? [])]);
     sum.busy = [...others(sum.busy), ...(attempt.busy ?? [])];
-    if (attempt.failed.length > 0) standingOf(follower, agent).undelivered = attempt.failed;
+    if (attempt.failed.length > 0) {
+      standingOf(follower, agent).undelivered = attempt.failed;
+      settle(follower, agent, emptyPullAudit(agent.id, aliasOf(site.around.config, agent.id)));
+    }
     await pause(times.againMs / 4, signal);
   }
   if (sum.busy?.length === 0) delete sum.busy;
@@ -159,7 +178,12 @@ async function deliverLoop(follower: Follower, agent: AgentHome, arrived: Bell):
   for (let backoff = shortestBackoffMs; !signal.aborted; ) {
     const audit = emptyPullAudit(agent.id, aliasOf(site.around.config, agent.id));
     const failed: FailedItem[] = [];
-    const pass = { audit, fail: (item: FailedItem) => failed.push(item) };
+    const setAside: FailedItem[] = [];
+    const pass = {
+      audit,
+      fail: (item: FailedItem) => failed.push(item),
+      setAside: (item: FailedItem) => setAside.push(item),
+    };
     let thrown = false;
     // What failed is pending, and would end every wait at once: only what comes after it is waited for.
     const whole = left === undefined || now().getTime() - wholeAt >= times.againMs;
@@ -174,6 +198,7 @@ async function deliverLoop(follower: Follower, agent: AgentHome, arrived: Bell):
       backoff = shortestBackoffMs;
       standing.unavailable = false;
       standing.undelivered = whole ? failed : [...standing.undelivered, ...failed];
+      if (whole) standing.setAside = setAside;
     } catch (error) {
       if (signal.aborted && failed.length === 0 && audit.delivered === 0) break;
       thrown = true;
@@ -181,6 +206,7 @@ async function deliverLoop(follower: Follower, agent: AgentHome, arrived: Bell):
       standing.unavailable = site.isOutage(error);
       standing.undelivered = failed;
     }
+    standing.delivers = true;
     settle(follower, agent, audit);
     if (audit.delivered > 0) arrived.ring();
     complain(standing.undelivered);
@@ -203,13 +229,14 @@ async function tellLoop(follower: Follower, agent: AgentHome, arrived: Bell): Pr
     const failed: FailedItem[] = [];
     try {
       if (arrivedWhole) closeBatch(site, agent);
-      await tell(site, agent, { audit, fail: (item) => failed.push(item) });
+      await tell(site, agent, { audit, fail: (item) => failed.push(item), setAside: () => undefined });
     } catch (error) {
       if (signal.aborted) return;
       failed.push(agentFailure(site, agent, error));
     }
     complain(failed);
     standing.untold = failed;
+    standing.tells = true;
     settle(follower, agent, audit);
     arrivedWhole = await arrived.rung(times.againMs, signal);
   }
@@ -227,7 +254,15 @@ function complaints({ say }: Follower, { id: agent }: AgentHome): (items: readon
 
 function standingOf({ standing, site }: Follower, agent: AgentHome): Standing {
   const audit = emptyPullAudit(agent.id, aliasOf(site.around.config, agent.id));
-  const found = standing.get(agent.id) ?? { undelivered: [], untold: [], unavailable: false, audit };
+  const found = standing.get(agent.id) ?? {
+    undelivered: [],
+    setAside: [],
+    untold: [],
+    unavailable: false,
+    audit,
+    delivers: false,
+    tells: false,
+  };
   standing.set(agent.id, found);
   return found;
 }
@@ -235,7 +270,7 @@ function standingOf({ standing, site }: Follower, agent: AgentHome): Standing {
 /** Adds what a pass did to the sum, and keeps how all agents stand now as one run. */
 function settle(follower: Follower, agent: AgentHome, audit: PullAudit): void {
   const { site, sum, standing, passed } = follower;
-  const { now, warn } = site.around;
+  const { now, warn, ended } = site.around;
   standingOf(follower, agent).audit = audit;
   const before = sum.agents[agent.id];
   sum.agents[agent.id] = before === undefined ? audit : added(before, audit);
@@ -243,9 +278,20 @@ function settle(follower: Follower, agent: AgentHome, audit: PullAudit): void {
   const eventful = audit.delivered + done + admitted + repeated > 0;
   if (eventful) passed(audit, agent.id);
   const run = emptyReport(now());
+  if ((sum.busy ?? []).length > 0) run.busy = sum.busy ?? [];
   run.agents = Object.fromEntries([...standing].map(([id, last]) => [id, last.audit]));
   run.failed = [...standing.values()].flatMap(({ undelivered, untold }) => [...undelivered, ...untold]);
-  rememberRun(site.ledger, closePullReport(run, now()), eventful, now(), warn);
+  run.setAside = [...standing.values()].flatMap(({ setAside }) => setAside);
+  closePullReport(run, now());
+  // With agents that were not looked at yet, what failed before this process began may fail still.
+  const known = follower.agents().every(({ id }) => {
+    const last = standing.get(id);
+    const isElsewhere = run.busy?.some(({ item }) => item === `agent ${id}`) === true;
+    return isElsewhere || (last !== undefined && last.delivers && last.tells);
+  });
+  if (run.failed.length === 0 && !known) return;
+  rememberRun(site.ledger, run, eventful, now(), warn, true);
+  ended?.(run);
 }
 
 interface Bell {

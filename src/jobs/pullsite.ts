@@ -8,9 +8,10 @@ import { slots } from '../slots.ts';
 import { aliasOf } from './choosing.ts';
 import { type Deliveries, deliveriesFile, openDeliveries } from './deliveries.ts';
 import { openInbox } from './inbox.ts';
+import { mailFailures } from './mailfailures.ts';
 import { type Ledger, ledgerFile, openLedger } from './ledger.ts';
 import { type AgentPull, pullAgent, type PullFrom } from './pullagent.ts';
-import type { Notified, PullAudit } from './pullreport.ts';
+import type { Notified, PullAudit, PullReport } from './pullreport.ts';
 
 export interface PullSurroundings {
   config: Config;
@@ -25,6 +26,8 @@ export interface PullSurroundings {
   /** Items delivered so far. */
   progress: (delivered: number) => void;
   tell: Tell;
+  /** Of one that stays: to be told how its agents stand after each pass. */
+  ended?: (report: PullReport) => void;
   /** For what a test puts in the way. */
   openInbox?: AgentPull['openInbox'];
   openDeliveries?: typeof openDeliveries;
@@ -119,23 +122,26 @@ function notingOutages(mailbox: Mailbox): Pick<Site, 'mailbox' | 'isOutage'> {
 export interface Pass {
   audit: PullAudit;
   fail: (item: FailedItem) => void;
+  /** What failed too often to be tried; it is pending still, and no failure of this pass. */
+  setAside: (item: FailedItem) => void;
 }
 
 /** Delivers what is pending, as `pullAgent`. Throws what concerns the whole agent. */
 export async function deliver(
   site: Site,
   agent: AgentHome,
-  { audit, fail }: Pass,
+  { audit, fail, setAside }: Pass,
   from?: PullFrom,
 ): Promise<Position | undefined> {
   const { config, signal, now, failed, progress } = site.around;
   const warn: Say = (message, facts) => site.around.warn(message, { agent: agent.id, ...facts });
   const named = new Set<string>();
   const before = audit.delivered;
+  const as = aliasOf(config, agent.id);
   const left = await pullAgent(
     {
       agent: agent.id,
-      as: aliasOf(config, agent.id),
+      as,
       workspace: agent.workspace,
       host: config.host,
       mailbox: site.mailbox,
@@ -152,6 +158,8 @@ export async function deliver(
         failed?.(item, { agent: agent.id, code });
         fail(item);
       },
+      setAside,
+      failures: mailFailures({ ledger: site.ledger, as, after: config.setAsideAfter, now, warn }),
       warn,
     },
     from,

@@ -5,6 +5,7 @@ import { describe, failedWith } from '../errors.ts';
 import { codeIn, type Say } from '../logline.ts';
 import { locate } from '../openclaw/locate.ts';
 import { type Audit, closeReport, type Report } from '../report.ts';
+import type { Rounds } from './attend.ts';
 import { type JobRequest, type JobSurroundings, runJob } from './job.ts';
 
 /** Changes that come together are one pass. */
@@ -22,7 +23,7 @@ export async function watch(
   request: JobRequest,
   around: JobSurroundings,
   passed: (report: Report) => void,
-  attended: (pass: () => ReturnType<typeof runJob>) => ReturnType<typeof runJob> = (pass) => pass(),
+  rounds?: Rounds,
 ): Promise<{ report: Report; unavailable: boolean }> {
   const state = await locate(around.env);
   const directories = state.agents.flatMap((agent) => [
@@ -35,6 +36,7 @@ export async function watch(
   const said = new Set<string>();
   const once: JobSurroundings = {
     ...around,
+    stays: true,
     // Every pass finds the same; saying it once is enough.
     warn(message, facts) {
       if (!said.has(message)) around.warn(message, facts);
@@ -51,14 +53,17 @@ export async function watch(
   try {
     while (!around.signal.aborted) {
       changes.seen();
+      const began = around.now();
       try {
-        const pass = await attended(() => runJob(request, once));
+        const pass = await runJob(request, once);
+        rounds?.ended(pass.report);
         passed(pass.report);
         sum = sum === undefined ? pass.report : added(sum, pass.report);
         unavailable = pass.unavailable;
       } catch (error) {
         if (around.signal.aborted) break;
         if (!failedWith(error, 'unavailable', 'busy')) throw error;
+        rounds?.fell(began, error);
         once.warn(describe(error), { code: codeIn(error) });
         unavailable = true;
       }

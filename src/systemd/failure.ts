@@ -93,6 +93,18 @@ export async function isActive(unit: string, env: Environment): Promise<boolean>
   return false;
 }
 
+/** True when neither manager knows the unit: it was taken away, and is never active again. */
+export async function isGone(unit: string, env: Environment): Promise<boolean> {
+  const states: string[] = [];
+  for (const user of [[], ['--user']]) {
+    const answer = await tried('systemctl', [...user, 'show', '--property=LoadState', '--', unit], env);
+    // A user's manager may not be there at all; the system's has to say so itself.
+    if (answer?.status === 0) states.push(answer.stdout.trim());
+    else if (user.length === 0) return false;
+  }
+  return states.length > 0 && states.every((state) => state === 'LoadState=not-found');
+}
+
 async function show(unit: string, env: Environment, user: boolean): Promise<Record<string, string>> {
   const asked = ['Result', 'ExecMainCode', 'ExecMainStatus', 'InvocationID'].join(',');
   const said = await ask(
