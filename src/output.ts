@@ -38,6 +38,8 @@ export interface Output {
   readonly json: boolean;
   /** stdout is a terminal. */
   readonly terminal: boolean;
+  /** Cells of a line of that terminal; absent elsewhere. */
+  readonly width?: number | undefined;
   /** A result is already on stdout. */
   readonly answered: boolean;
   /** Text with a newline after it, or one object as one line of JSON. With `json` text is left out. */
@@ -116,6 +118,10 @@ export function createOutput({ stdout, stderr, json, env, progressEveryMs = 10_0
   return {
     json,
     terminal: stdout.isTTY === true,
+    get width() {
+      // 0 where nobody said.
+      return stdout.isTTY === true && Number(stdout.columns) > 0 ? stdout.columns : undefined;
+    },
     get answered() {
       return answered;
     },

@@ -11,7 +11,8 @@ export interface AnyReport {
   busy?: FailedItem[];
 }
 
-const betweenUneventfulMs = 600_000;
+/** A run that was well may go unsaid for so long, ms. */
+export const betweenUneventfulMs = 600_000;
 
 /**
  * Keeps the report of a run. One that left everything to another job is none; and of many passes in which nothing
