@@ -9,7 +9,7 @@ import { type Ledger, ledgerFile, openLedger, type Run } from '../jobs/ledger.ts
 import { type Standing, standingOf } from '../jobs/standing.ts';
 import { archivePlace, isFresh, openMailbox, openNexus } from '../open.ts';
 import { locate, type State } from '../openclaw/locate.ts';
-import type { Look } from '../systemd/unitstates.ts';
+import { isMe, type Look, lookAtUnits, userOf } from '../systemd/unitstates.ts';
 import { valueAt } from '../settings.ts';
 import { type AgentMail, type Mail, mailOf, type Problem, usesMail } from './statusmail.ts';
 import { showStatus } from './statusshow.ts';
@@ -129,9 +129,7 @@ export async function status(context: Context, { alert = false }: StatusOptions 
 
 /** What systemd says, where it runs and has units of Nexus: a machine without is not slowed. */
 async function looksOf({ env }: Context, now: number): Promise<Look[]> {
-  if (process.platform !== 'linux') return [];
-  const { lookAtUnits } = await import('../systemd/unitstates.ts');
-  return await lookAtUnits(env, now);
+  return process.platform === 'linux' ? await lookAtUnits(env, now) : [];
 }
 
 async function unitsHere(looks: readonly Look[], given: UnitsGiven): Promise<Units> {
@@ -196,7 +194,6 @@ function impatient(config: Config): Config {
   };
 }
 
-/** Where only the endpoint is installed, no OpenClaw is missed. */
 async function openclawState(
   context: Context,
   problems: Problem[],
@@ -206,13 +203,19 @@ async function openclawState(
     return await locate(openclawEnvironment(context.config, context.env));
   } catch (error) {
     if (!failedWith(error, 'config', 'forbidden')) throw error;
-    if (looks.some(({ endpoint }) => endpoint) && !looks.some(({ host }) => host)) return undefined;
+    if (error.code === 'config' && isElsewhere(looks)) return undefined;
     problems.push({
       problem: error.message,
       next: error.hint ?? 'Set OPENCLAW_STATE_DIR to the state directory of OpenClaw.',
     });
     return undefined;
   }
+}
+
+/** No OpenClaw is missed where only the endpoint is installed, nor where the jobs are another user's. */
+function isElsewhere(looks: readonly Look[]): boolean {
+  const hosts = looks.filter(({ host }) => host);
+  return hosts.length > 0 ? hosts.every((look) => !isMe(userOf(look))) : looks.length > 0;
 }
 
 /** Of pulls only where one ran: most hosts have no webhooks. */

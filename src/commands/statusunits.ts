@@ -1,4 +1,3 @@
-import { userInfo } from 'node:os';
 import path from 'node:path';
 import type { Config } from '../config.ts';
 import { formatAge, formatDuration, formatItems } from '../format.ts';
@@ -7,7 +6,15 @@ import { streakOf } from '../jobs/streak.ts';
 import type { State } from '../openclaw/locate.ts';
 import { endingOf } from '../systemd/failure.ts';
 import type { Mode } from '../systemd/systemctl.ts';
-import type { Look, ServiceLook, TimerLook, UnitLook } from '../systemd/unitstates.ts';
+import {
+  isMe,
+  type Look,
+  myName,
+  type ServiceLook,
+  type TimerLook,
+  type UnitLook,
+  userOf,
+} from '../systemd/unitstates.ts';
 import { writesOf } from './installplan.ts';
 import type { Problem } from './statusmail.ts';
 import { hear, isRunning, type TimedJob } from './statussilence.ts';
@@ -71,9 +78,15 @@ function unitsOf(look: Look, given: UnitsGiven): Units {
   const units: Units = { standings: [], problems: [], notes: [], silent: [], undecided: [] };
   if (look.failure !== undefined) return unknown(look, look.failure);
   const { now } = given;
-  const user = look.services.get(look.host ? 'nexus-upload.service' : endpoint)?.user ?? '';
+  const user = userOf(look);
   const own = isMe(user);
-  if (!own)
+  const serve = look.services.get(endpoint);
+  if (!own && look.host && given.state === undefined && (serve === undefined || !isMe(serve.user))) {
+    units.problems.push({
+      problem: `What is archived of this machine is not for this user to see: OpenClaw belongs to ${user}.`,
+      next: `Run \`sudo -u ${user} -H nexus status\`.`,
+    });
+  } else if (!own)
     units.notes.push(
       look.host
         ? `The jobs of this machine run as ${user}: \`sudo -u ${user} -H nexus status\` says how they fare.`
@@ -81,7 +94,6 @@ function unitsOf(look: Look, given: UnitsGiven): Units {
     );
   const service = look.services.get(backfill);
   if (isRunning(service) && service?.startedAt !== undefined) units.backfillSince = service.startedAt.wall;
-  const serve = look.services.get(endpoint);
   if (serve !== undefined) addEndpoint(units, look, serve, now);
   for (const job of timed) if (look.host) addJob(units, look, job, own, given);
   if (service !== undefined)
@@ -285,9 +297,13 @@ function addStrangers(units: Units, look: Look, { config, state }: UnitsGiven): 
   }
   for (const [agent, files] of strangers)
     units.problems.push({
-      problem: `The units were installed before ${agent} had its place, and may not write to ${[...files].join(', ')}.`,
+      problem: `The units were installed before ${agent} had its place, and may not write to ${some([...files])}.`,
       next: `Run \`${installCommand(look.mode)}\` again.`,
     });
+}
+
+function some([first = '', ...more]: string[]): string {
+  return more.length === 0 ? first : `${first} and ${formatItems(more.length, 'more place')}`;
 }
 
 /** `BindPaths=` as systemd shows it: `-/a:/a:rbind /b:/b:rbind`; what lies in one of them is open too. */
@@ -343,21 +359,6 @@ function serviceState(service: ServiceLook): string {
   if (isRunning(service)) return sub === 'running' ? 'running' : active;
   if (active !== 'inactive') return active;
   return unit === backfill ? (endedAt === undefined ? 'not yet run' : 'ended') : 'stopped';
-}
-
-/** An empty name is that of a user's own systemd. */
-function isMe(user: string): boolean {
-  return user === '' || user === myName() || user === String(process.geteuid?.());
-}
-
-function myName(): string | undefined {
-  try {
-    return userInfo().username;
-  } catch (error) {
-    // A uid without a name.
-    if (error instanceof Error && 'code' in error) return undefined;
-    throw error;
-  }
 }
 
 function systemctl(mode: Mode, changes = true): string {

@@ -1,4 +1,5 @@
 import { existsSync, readdirSync } from 'node:fs';
+import { userInfo } from 'node:os';
 import path from 'node:path';
 import type { Environment } from '../configfile.ts';
 import { longestPause, spanMs, stampMs } from './calendar.ts';
@@ -68,20 +69,12 @@ export interface Look {
 }
 
 const asked = [
-  ...['LoadState', 'UnitFileState', 'ActiveState', 'SubState', 'Result', 'User', 'NRestarts', 'BindPaths'],
-  ...[
-    'ExecMainCode',
-    'ExecMainStatus',
-    'LastTriggerUSec',
-    'NextElapseUSecRealtime',
-    'NextElapseUSecMonotonic',
-  ],
-  ...['TimersCalendar', 'TimersMonotonic', 'RandomizedDelayUSec', 'AccuracyUSec'],
-  ...['ActiveEnter', 'InactiveEnter', 'ExecMainStart', 'ExecMainExit'].flatMap((name) => [
-    `${name}Timestamp`,
-    `${name}TimestampMonotonic`,
-  ]),
-];
+  'LoadState UnitFileState ActiveState SubState Result User NRestarts BindPaths ExecMainCode ExecMainStatus',
+  'LastTriggerUSec NextElapseUSecRealtime NextElapseUSecMonotonic TimersCalendar TimersMonotonic',
+  'RandomizedDelayUSec AccuracyUSec ActiveEnterTimestamp ActiveEnterTimestampMonotonic InactiveEnterTimestamp',
+  'InactiveEnterTimestampMonotonic ExecMainStartTimestamp ExecMainStartTimestampMonotonic ExecMainExitTimestamp',
+  'ExecMainExitTimestampMonotonic',
+].flatMap((line) => line.split(' '));
 
 const askMs = 2000;
 
@@ -221,4 +214,24 @@ function stampOf(name: string, one: One): Stamp | undefined {
   const wall = stampMs(one(`${name}Timestamp`));
   const kernel = Number(one(`${name}TimestampMonotonic`)) / 1000;
   return wall === undefined || !(kernel > 0) ? undefined : { wall, kernel };
+}
+
+/** Whom the jobs run as, or the endpoint where there are none. */
+export function userOf({ host, services }: Look): string {
+  return services.get(host ? 'nexus-upload.service' : 'nexus-serve.service')?.user ?? '';
+}
+
+/** An empty name is that of a user's own systemd. */
+export function isMe(user: string): boolean {
+  return user === '' || user === myName() || user === String(process.geteuid?.());
+}
+
+export function myName(): string | undefined {
+  try {
+    return userInfo().username;
+  } catch (error) {
+    // A uid without a name.
+    if (error instanceof Error && 'code' in error) return undefined;
+    throw error;
+  }
 }
