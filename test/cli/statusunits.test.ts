@@ -32,16 +32,16 @@ describe('what runs', () => {
     await machine.nexus(['backfill']);
     await machine.systemd({
       'nexus-serve.service': { ...serving, ...runningSince(3 * hour) },
-      ...old('nexus-upload.timer', { LastTriggerUSec: shown(Date.now() - 2 * minute) }),
-      'nexus-upload.service': ended(2 * minute),
+      ...old('nexus-upload.timer', { LastTriggerUSec: shown(Date.now() - 2.2 * minute) }),
+      'nexus-upload.service': ended(2.2 * minute),
       ...old('nexus-pull-webhooks.timer', {
         SubState: 'running',
         NextElapseUSecRealtime: '',
         NextElapseUSecMonotonic: 'infinity',
-        LastTriggerUSec: shown(Date.now() - 5000),
+        LastTriggerUSec: shown(Date.now() - 10.2 * minute),
       }),
       'nexus-pull-webhooks.service': {
-        ...at('ExecMainStart', 5000),
+        ...at('ExecMainStart', 10.2 * minute),
         ActiveState: 'activating',
         SubState: 'start',
       },
@@ -51,12 +51,12 @@ describe('what runs', () => {
     expect(status).toBe(0);
     expect(stdout.split('\n\n')[2]).toBe(
       [
-        'unit                       state    last run   next run',
-        'nexus-upload.timer         waiting  2 min ago  in 2 min',
-        'nexus-pull-webhooks.timer  at work  5 s ago    -',
-        'nexus-status.timer         waiting  -          in 2 min',
-        'nexus-backfill.service     ended    3 h ago    -',
-        'nexus-serve.service        running  3 h ago    -',
+        'unit                       state    last run    next run',
+        'nexus-upload.timer         waiting  2 min ago   in 2 min',
+        'nexus-pull-webhooks.timer  at work  10 min ago  -',
+        'nexus-status.timer         waiting  -           in 2 min',
+        'nexus-backfill.service     ended    3 h ago     -',
+        'nexus-serve.service        running  3 h ago     -',
       ].join('\n'),
     );
   });
@@ -280,7 +280,7 @@ describe('the endpoint', () => {
     );
     await only({ ...at('ActiveEnter', 2000), NRestarts: '4' });
     expect((await verdict()).lines?.[0]).toMatch(
-      /^not well: nexus-serve\.service was started again 4 times, last 2 s ago/,
+      /^not well: nexus-serve\.service was started again 4 times, last \d+ s ago/,
     );
   });
 
