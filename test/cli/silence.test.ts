@@ -1,4 +1,7 @@
+import path from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { keepFailure } from '../../src/jobs/attend.ts';
+import { openLedger } from '../../src/jobs/ledger.ts';
 import { ids, transcript } from '../jobs/host.ts';
 import { type Receiver, startReceiver } from '../receiver.ts';
 import { at, ended, newUnitMachine, runningSince, serving, type UnitMachine } from './systemctl.ts';
@@ -152,13 +155,20 @@ describe('with --alert', () => {
   });
 
   test('a job that fails is told by its own alert, not by a second one', async () => {
-    const timer = old('nexus-upload.timer');
-    for (let n = 0; n < 3; n++)
-      await machine.nexus(['upload'], { env: { NEXUS_ENDPOINT: 'http://127.0.0.1:9' } });
-    expect(events()).toEqual(['failed job/upload: Nexus on box: upload has failed 3 times in a row.']);
-    await look({ ...timer, 'nexus-upload.service': ended(minute, 69) });
-    await look({ ...timer, 'nexus-upload.service': ended(minute, 69) });
-    expect(events()).toHaveLength(1);
+    const ledger = openLedger(path.join(machine.dataDir, 'host', 'ledger.sqlite'), () => undefined);
+    for (const ago of [40 * minute, 20 * minute, minute]) {
+      const then = new Date(Date.now() - ago);
+      keepFailure(ledger, 'pull-webhooks', then, then, 'The endpoint cannot be reached.');
+    }
+    ledger.close();
+    const failing = { ...old('nexus-pull-webhooks.timer'), 'nexus-pull-webhooks.service': ended(minute, 69) };
+    for (let n = 0; n < 2; n++)
+      expect(await look(failing)).toEqual([
+        'failed job/pull-webhooks: Nexus on box: pull-webhooks has failed 3 times in a row.',
+      ]);
+    expect((await verdict()).lines).toEqual([
+      'not well: No pull-webhooks has succeeded yet, though nexus-pull-webhooks.timer starts one every 1 min: its runs fail. Run `nexus pull-webhooks` and read what failed.',
+    ]);
   });
 
   test('the endpoint that does not stay, and a first backfill that runs: one alert and none', async () => {
