@@ -62,6 +62,8 @@ export interface Output {
   readonly forPeople: boolean;
   /** stdout is the journal, as stderr is: what an entry says there is not to be said by a result too. */
   readonly inJournal: boolean;
+  /** Cells of a line of that terminal; absent elsewhere. */
+  readonly width?: number | undefined;
   /** A result is already on stdout. */
   readonly answered: boolean;
   /** Text with a newline after it, or one object as one line of JSON. With `json` text is left out. */
@@ -174,6 +176,10 @@ export function createOutput({
       return forPeople();
     },
     inJournal: isJournal(stdout, env),
+    get width() {
+      // 0 where nobody said.
+      return stdout.isTTY === true && Number(stdout.columns) > 0 ? stdout.columns : undefined;
+    },
     get answered() {
       return answered;
     },

@@ -7,7 +7,7 @@ import { exit, NexusError } from '../errors.ts';
 import { asAccount, findAccount } from '../systemd/account.ts';
 import { runCommand } from '../systemd/command.ts';
 import { type Mode, openSystemctl, type Systemctl, type UnitState } from '../systemd/systemctl.ts';
-import { type Standing, standingOf, writeMarked } from '../systemd/unitfiles.ts';
+import { type Standing, standingOf, unitDirectory, writeMarked } from '../systemd/unitfiles.ts';
 import type { Role } from '../systemd/units.ts';
 import { checkUnits, showUnits } from './installcheck.ts';
 import { giveKey, withEndpoint } from './installkey.ts';
@@ -79,15 +79,6 @@ async function makePlan(asked: Surroundings, mode: Mode, said: Role | undefined)
 function installedRole(directory: string): Role {
   if (!existsSync(path.join(directory, 'nexus-serve.service'))) return 'host';
   return existsSync(path.join(directory, 'nexus-upload.service')) ? 'both' : 'endpoint';
-}
-
-/** Where an administrator's units lie, or a user's. */
-export function unitDirectory(mode: Mode, env: Record<string, string | undefined>): string {
-  if (mode === 'system') return '/etc/systemd/system';
-  const said = env['XDG_CONFIG_HOME'];
-  const config =
-    said !== undefined && path.isAbsolute(said) ? said : path.join(env['HOME'] ?? '/', '.config');
-  return path.join(config, 'systemd', 'user');
 }
 
 export const usersFile = '/etc/sysusers.d/nexus.conf';

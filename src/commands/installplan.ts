@@ -132,7 +132,7 @@ function valuesOf(
 }
 
 /** What a job writes outside of its data directory. */
-function writesOf(kind: string, host: HostSite): string[] {
+export function writesOf(kind: string, host: Pick<HostSite, 'config' | 'state'>): string[] {
   const { agents } = host.state;
   switch (kind) {
     case 'upload':
@@ -154,7 +154,7 @@ function writesOf(kind: string, host: HostSite): string[] {
 }
 
 /** SQLite makes `-shm` beside a database whose gateway was killed, and cannot read what is in its `-wal` without. */
-function databaseDirectories({ state }: HostSite): string[] {
+function databaseDirectories({ state }: Pick<HostSite, 'state'>): string[] {
   return state.agents.flatMap(({ databases }) => databases.map((file) => path.dirname(file)));
 }
 
@@ -165,7 +165,7 @@ function protectedOf(kind: string, site: Site, host: HostSite | undefined, state
   return [...config, ...host.state.agents.flatMap(({ databases }) => databases.flatMap(bothNames))];
 }
 
-function inboxesOf({ config, state }: HostSite): string[] {
+function inboxesOf({ config, state }: Pick<HostSite, 'config' | 'state'>): string[] {
   return state.agents
     .filter(({ id }) => config.agents[id]?.skip !== true)
     .map(({ workspace }) => path.join(workspace, 'inbox'));

@@ -13,10 +13,14 @@ const kinds = ['silent'];
 /** What is silent while the first backfill is at work, because it is. */
 const waitsForFirst = new Set(['silent/upload', 'silent/backfill']);
 
-/** Sends the alerts that are due. What goes wrong with that is a warning, and the status stays what it is. */
+/**
+ * Sends the alerts that are due; those of subjects that are undecided go on if they last. What goes wrong with that is
+ * a warning, and the status stays what it is.
+ */
 export async function alertDue(
   context: Context,
   problems: readonly { problem: string; next: string; subject?: string }[],
+  undecided: readonly string[] | 'all',
 ): Promise<void> {
   const { config, env, now, output, signal } = context;
   const around = { config, env, now, signal, warn: output.warn, info: output.info };
@@ -30,8 +34,14 @@ export async function alertDue(
         ? [{ subject, ...problem }]
         : [],
     );
-    const due = first === undefined ? found : found.filter(({ subject }) => !waitsForFirst.has(subject));
-    await alertOnStatus(around, first?.stalled === true ? [...due, stalled(first, now())] : due, kinds);
+    const waiting = first === undefined ? [] : found.filter(({ subject }) => waitsForFirst.has(subject));
+    const due = found.filter((one) => !waiting.includes(one));
+    await alertOnStatus(
+      around,
+      first?.stalled === true ? [...due, stalled(first, now())] : due,
+      undecided === 'all' ? [] : kinds,
+      undecided === 'all' ? [] : [...undecided, ...waiting.map(({ subject }) => subject)],
+    );
   } catch (error) {
     output.warn(`Alerts cannot be sent: ${describe(error)}`, { code: codeIn(error) });
   }

@@ -13,7 +13,8 @@ export interface AnyReport {
   busy?: FailedItem[];
 }
 
-const betweenUneventfulMs = 600_000;
+/** A run that was well may go unsaid for so long, ms. */
+export const betweenUneventfulMs = 600_000;
 const betweenRoundsMs = 60_000;
 
 /**

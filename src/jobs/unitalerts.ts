@@ -171,12 +171,14 @@ export interface Found {
 /**
  * What `nexus status --alert` does, from a timer: sends what could not be sent, decides for each job what its last run
  * may not have lived to decide, ends the alerts of units that are active again, and raises and ends those of what it
- * found itself. `kinds` are the first parts of subjects that it looks for, so that one that is not found has ended.
+ * found itself. `kinds` are the first parts of subjects that it looks for, so that one that is not found has ended,
+ * but for those of which it could not tell.
  */
 export async function alertOnStatus(
   around: AlertSurroundings,
   found: readonly Found[] = [],
   kinds: readonly string[] = [],
+  undecided: readonly string[] = [],
 ): Promise<void> {
   const ledger = openLedger(ledgerFile(around.config), around.warn);
   try {
@@ -199,7 +201,9 @@ export async function alertOnStatus(
       const unit = kind === 'unit' ? rest.join('/') : undefined;
       const over =
         unit === undefined
-          ? kinds.includes(kind) && !found.some((one) => one.subject === subject)
+          ? kinds.includes(kind) &&
+            !undecided.includes(subject) &&
+            !found.some((one) => one.subject === subject)
           : await isActive(unit, around.env);
       const notice = recoveredNotice(host, raised, around.now());
       if (over) await alerts.recover(notice);

@@ -38,13 +38,13 @@ export async function unitFailure(unit: string, env: Environment, user: boolean)
   const lines = await journal(unit, invocation, env, user);
   return {
     ...(invocation === '' ? {} : { invocation }),
-    reason: reasonOf(unit, known),
+    reason: endingOf(unit, known),
     lines,
   };
 }
 
 /** `CLD_EXITED` and its like, as systemctl shows them. */
-const exitCodes: Record<string, string> = { 1: 'exited', 2: 'killed', 3: 'dumped' };
+export const exitCodes: Record<string, string> = { 1: 'exited', 2: 'killed', 3: 'dumped' };
 
 const statuses: Record<string, string> = {
   1: 'a bug; its trace is in the log',
@@ -69,13 +69,14 @@ const results: Record<string, string> = {
   'core-dump': 'crashed',
 };
 
-interface Known {
+export interface Known {
   result: string | undefined;
   code: string | undefined;
   status: string | undefined;
 }
 
-function reasonOf(unit: string, { result, code, status }: Known): string {
+/** One sentence on how a unit ended. */
+export function endingOf(unit: string, { result, code, status }: Known): string {
   const how = results[result ?? ''];
   if (how !== undefined) return `${unit} ${how}.`;
   if (code === 'killed' || code === 'dumped') return `${unit} was killed by signal ${status ?? 'unknown'}.`;
