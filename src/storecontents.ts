@@ -4,8 +4,9 @@ import type { Store } from './stores/store.ts';
 export const containers = { sessions: 'append', payloads: 'create' } as const;
 
 /**
- * The tables that Nexus keeps, all partitioned by agent but `Agents`, which has one partition. `Marks` belong to one
- * store and are never copied to another: they tell a host that this very store is the one it shipped to.
+ * The tables that Nexus keeps, all partitioned by agent but `Agents` and `Jobs`, which have one partition. `Marks`
+ * belong to one store and are never copied to another: they tell a host that this very store is the one it shipped to.
+ * Nor are `Jobs`, which every host tells anew after each run.
  */
 export const tables = [
   'Agents',
@@ -17,6 +18,7 @@ export const tables = [
   'History',
   'Mailboxes',
   'Alerts',
+  'Jobs',
 ] as const;
 
 /** Every agent that a store knows: by name, or by transcripts that a crash has left without it. */

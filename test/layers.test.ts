@@ -59,7 +59,7 @@ const layers: [name: string, files: RegExp][] = [
   ['the terminal', /^(input|output)\.ts$/],
   [
     'nouns',
-    /^(sessions|webhook\w+|alerts|alertsettings|keys|config|secrets|sources|report|storecheck|storecopy|storecontents)\.ts$/,
+    /^(sessions|webhook\w+|alerts|alertsettings|keys|config|secrets|sources|report|storecheck|storecopy|storecontents|jobreports)\.ts$/,
   ],
   ['stores', /^stores\/(?!store\.ts)/],
   [
@@ -145,6 +145,7 @@ describe('each effect has one home', () => {
     ['conf', /^conf$/, /^configfile\.ts$/],
     ['ora', /^ora$/, /^output\.ts$/],
     ['Fastify', /^(fastify|@fastify\/.*|pino)$/, /^http\/(server|listen)\.ts$/],
+    ['prom-client', /^prom-client$/, /^http\/metrics\.ts$/],
     ['chokidar', /^chokidar$/, /^jobs\/watch\.ts$/],
     ['JSON5', /^json5$/, /^openclaw\//],
     [

@@ -1,8 +1,11 @@
 import { describe } from '../errors.ts';
 import type { Context } from '../context.ts';
 import { serve as listen } from '../http/listen.ts';
+import { openMetrics } from '../http/metrics.ts';
+import { openJobReports } from '../jobreports.ts';
 import { openStore, storePlace } from '../open.ts';
 import { openSessions } from '../sessions.ts';
+import { timedStore } from '../stores/timed.ts';
 import { openNotifier } from '../systemd/notify.ts';
 import { openWebhooks } from '../webhooks.ts';
 import { followConfig, followSecrets } from './followed.ts';
@@ -12,7 +15,8 @@ import { pruneHourly } from './pruning.ts';
 export async function serve(context: Context): Promise<void> {
   const { config, env, output, version } = context;
   const { host, port } = config.serve;
-  const store = await openStore(config);
+  const metrics = openMetrics({ version, store: config.store.kind, process: true });
+  const store = timedStore(await openStore(config), metrics.store);
   const sessions = openSessions(store);
   const webhooks = openWebhooks(store);
   // Told to stop, or unable to serve.
@@ -26,6 +30,8 @@ export async function serve(context: Context): Promise<void> {
       port,
       sessions,
       webhooks,
+      jobs: openJobReports(store),
+      metrics,
       version,
       signal: context.signal,
       keys: async () => (await followed()).keys,

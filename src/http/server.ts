@@ -7,6 +7,7 @@ import Fastify, {
   LogController,
 } from 'fastify';
 import { checkAgentId } from '../agents.ts';
+import type { JobReports } from '../jobreports.ts';
 import type { Key } from '../keys.ts';
 import type { Webhooks } from '../mailbox.ts';
 import { codeIn } from '../logline.ts';
@@ -19,9 +20,12 @@ import { askedBy, bodyIn, type Routes } from './context.ts';
 import { answerError, errorOf, unknownRoute } from './failures.ts';
 import { healthRoutes } from './health.ts';
 import { itemRoutes } from './items.ts';
+import { jobRoutes } from './jobs.ts';
 import { errorEntry, fastifyLogger, type Log, requestEntry } from './log.ts';
 import { mailboxRoutes } from './mailboxes.ts';
 import { markRoutes } from './marks.ts';
+import { type Metrics, openMetrics } from './metrics.ts';
+import { metricsRoutes } from './metricsroute.ts';
 import { ownStore } from './ownstore.ts';
 import { pendingRoutes } from './pending.ts';
 import { sessionRoutes } from './sessions.ts';
@@ -43,6 +47,8 @@ export interface Limits {
   lingerMs: number;
   /** For the store to answer when readiness is asked for. */
   readyMs: number;
+  /** For the store to answer when metrics are asked for; what it has not said then is left out. */
+  metricsMs: number;
   connections: number;
   /** Bytes of webhooks that are in memory at once. */
   webhookBytes: number;
@@ -55,6 +61,7 @@ export const defaultLimits: Limits = {
   silenceMs: 330_000,
   lingerMs: 2000,
   readyMs: 5000,
+  metricsMs: 3000,
   connections: 1000,
   webhookBytes: 256 * 1024 * 1024,
 };
@@ -62,6 +69,7 @@ export const defaultLimits: Limits = {
 export interface ServerOptions {
   sessions: Nexus;
   webhooks: Webhooks;
+  jobs: JobReports;
   /** Asked at every request, so that keys can come and go while it runs. None: loopback only. */
   keys: () => readonly Key[] | Promise<readonly Key[]>;
   /** What is known of the senders of webhooks. Asked at every request too. */
@@ -69,6 +77,8 @@ export interface ServerOptions {
   /** Throws `config`, naming the place, for a secret that is not there. */
   secretOf: (secret: Secret) => Promise<string>;
   version: string;
+  /** Where it is counted what happens. Absent: in some of its own, that know nothing of the store's operations. */
+  metrics?: Metrics;
   /** Absent: nothing is logged. */
   log?: Log;
   now?: () => Date;
@@ -78,8 +88,10 @@ export interface ServerOptions {
 /** The endpoint without its listener: routes, authentication, errors and the request log. */
 export function createServer(options: ServerOptions): FastifyInstance {
   const { keys, mailboxes, secretOf, version, now = () => new Date(), log = () => undefined } = options;
-  const sessions = ownStore(options.sessions);
-  const webhooks = ownStore(options.webhooks);
+  const metrics = options.metrics ?? openMetrics({ version });
+  const sessions = metrics.sessions(ownStore(options.sessions));
+  const webhooks = metrics.webhooks(ownStore(options.webhooks), mailboxes);
+  const jobs = ownStore(options.jobs);
   const limits: Limits = { ...defaultLimits, ...options.limits };
   const expecting = new WeakMap<IncomingMessage, ServerResponse>();
 
@@ -124,6 +136,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
   app.decorateRequest('facts', null);
   app.addHook('onRequest', async (request, reply) => {
     logWhenOver(log, request, reply);
+    metrics.request(request, reply);
     reply.header('cache-control', 'no-store').header('x-content-type-options', 'nosniff');
     const { open, scopes } = request.routeOptions.config;
     if (request.is404 || open === true) return;
@@ -158,9 +171,10 @@ export function createServer(options: ServerOptions): FastifyInstance {
   });
   app.setNotFoundHandler((request, reply) => unknownRoute(app, request, reply));
 
-  const { readyMs, webhookBytes } = limits;
+  const { readyMs, metricsMs, webhookBytes } = limits;
   const opened = { sessions, webhooks, keys, mailboxes, secretOf };
   const routes: Routes = { app, ...opened, version, now, log, readyMs, webhookBytes };
+  metricsRoutes(routes, { metrics, jobs, waitMs: metricsMs });
   healthRoutes(routes);
   markRoutes(routes);
   sessionRoutes(routes);
@@ -169,6 +183,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
   pendingRoutes(routes);
   itemRoutes(routes);
   mailboxRoutes(routes);
+  jobRoutes(routes, jobs);
   return app;
 }
 
