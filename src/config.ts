@@ -36,6 +36,8 @@ const directory = text.refine((path) => isAbsolute(path), {
   error: 'must be an absolute path, or begin with "~/"',
 });
 
+const file = directory.refine((path) => path.endsWith('.prom'), { error: 'must end in ".prom"' });
+
 const endpoint = text.refine(isEndpoint, {
   error: 'must be an http or https URL without user, query or fragment, like "https://nexus.example.com"',
 });
@@ -168,6 +170,15 @@ export const configSchema = z.strictObject({
         .default('text')
         .describe(
           '`text`: sentences for people, and `key=value` under journald; `json`: one object a line; `--log-format`.',
+        ),
+    })
+    .prefault({}),
+  metrics: z
+    .strictObject({
+      textfile: file
+        .optional()
+        .describe(
+          "A file, ending in `.prom`, that every job writes for Prometheus' node_exporter (`--collector.textfile.directory`). When not said: none.",
         ),
     })
     .prefault({}),
@@ -349,6 +360,7 @@ function parse(layers: Layer[], env: Environment): Config {
   merged = overlay(merged, { keys: allKeys(layers) });
   expandHome(merged, 'dataDir', home);
   if (isSettings(merged['openclaw'])) expandHome(merged['openclaw'], 'stateDir', home);
+  if (isSettings(merged['metrics'])) expandHome(merged['metrics'], 'textfile', home);
   if (merged['dataDir'] === undefined)
     throw new NexusError('config', 'There is no home directory to keep data in.', {
       hint: 'Set HOME, XDG_DATA_HOME or NEXUS_DATA_DIR.',

@@ -3,6 +3,7 @@ import path from 'node:path';
 import type { Config } from './config.ts';
 import { openingError } from './diskerrors.ts';
 import { failedWith } from './errors.ts';
+import type { JobReport } from './jobreports.ts';
 import type { Say } from './logline.ts';
 import type { Mailbox } from './mailbox.ts';
 import type { Nexus } from './nexus.ts';
@@ -87,6 +88,25 @@ export async function openNexus(
   }
   const [store, { openSessions }] = await Promise.all([openStore(config), import('./sessions.ts')]);
   return openSessions(store);
+}
+
+/** Who is told how this host's jobs end. */
+export interface JobTeller {
+  tell(report: JobReport): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** The endpoint when there is one, else the store: each asked once, within the time. */
+export async function openJobTeller(config: Config, version: string, timeoutMs: number): Promise<JobTeller> {
+  const { endpoint, host, apiKey } = config;
+  if (endpoint !== undefined) {
+    const { tellEndpoint } = await import('./http/jobsclient.ts');
+    const to = { endpoint, key: known(apiKey), version, timeoutMs };
+    return { tell: (report) => tellEndpoint(to, host, report, Date.now()), close: () => Promise.resolve() };
+  }
+  const impatient = { ...config, store: { ...config.store, timeoutMs } };
+  const [store, { openJobReports }] = await Promise.all([openStore(impatient), import('./jobreports.ts')]);
+  return { tell: (report) => openJobReports(store).put(host, report), close: () => store.close() };
 }
 
 /** The mailboxes as the configuration says: those of the endpoint when there is one, else of its store. */

@@ -91,7 +91,10 @@ function valuesOf(
 ): Values {
   const network = networkOf(kind, site.config);
   const writes = kind === 'serve' || host === undefined ? [] : writesOf(kind, host);
-  const own = [site.config.dataDir, ...writes].flatMap(bothNames);
+  const { textfile } = site.config.metrics;
+  const measured =
+    textfile === undefined || kind === 'serve' || kind === 'alert@' ? [] : [path.dirname(textfile)];
+  const own = [site.config.dataDir, ...writes, ...measured].flatMap(bothNames);
   const read = [
     ...(host === undefined ? [] : [host.state.stateDir, ...outsideState(host)]),
     path.dirname(site.configPath),

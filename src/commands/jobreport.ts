@@ -17,8 +17,8 @@ const mostNamed = 20;
 
 /** What attends the runs of a job: its monitor and its alerts. */
 export function attendingIn(context: Context, dryRun: boolean): Attending {
-  const { config, env, output, signal, now } = context;
-  return { config, env, signal, now, dryRun, warn: output.warn, info: output.info };
+  const { config, env, output, signal, now, version } = context;
+  return { config, env, signal, now, version, dryRun, warn: output.warn, info: output.info };
 }
 
 /** What a job is given of a command's context, with a line of progress drawn meanwhile. */

@@ -122,6 +122,7 @@ export async function status(context: Context, { alert = false }: StatusOptions 
     logStatus(output, standing);
     if (output.json) output.result(standing);
     else if (!output.inJournal) showStatus(context, standing, now);
+    await (await import('./statustold.ts')).tellStatus(context, now, standing);
     if (alert) await (await import('./statusalerts.ts')).alertDue(context, problems, units.undecided);
     if (failure !== undefined) return exitStatus(failure);
     return standing.ok ? exit.done : exit.someFailed;

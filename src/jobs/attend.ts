@@ -6,21 +6,28 @@ import type { Ending, FailedItem } from '../report.ts';
 import { type Heartbeat, heartbeatOf } from './heartbeat.ts';
 import { alertOnJob, type AlertSurroundings } from './hostalerts.ts';
 import { type Ledger, ledgerFile, openLedger } from './ledger.ts';
+import { tellRunEnd } from './telljobs.ts';
 import { reasonOf, type Verdict, verdictOf } from './streak.ts';
 
 export interface Attending extends AlertSurroundings {
   signal: AbortSignal;
   /** Aborted runs and these options are nobody's concern but of who types them. */
   dryRun?: boolean | undefined;
+  /** Nexus's own. */
+  version?: string | undefined;
 }
 
 /** What the report of any of these jobs has. */
-type AttendedReport = Omit<Ending, 'done'> & { done?: number; delivered?: number };
+type AttendedReport = Omit<Ending, 'done'> & { done?: number; delivered?: number; durationMs?: number };
 
 /** How a run or a round ended, for those who are told. */
 interface Ended {
   verdict: Verdict;
   sentence: string;
+  failedItems: number;
+  seconds: number;
+  /** Nexus could not be reached, or did not know the key. */
+  unreachable: boolean;
 }
 
 /**
@@ -31,7 +38,7 @@ interface Ended {
 export function attend(
   around: Attending,
   job: keyof Config['heartbeats'],
-): <T extends { report: AttendedReport }>(run: () => Promise<T>) => Promise<T> {
+): <T extends { report: AttendedReport; unavailable?: boolean }>(run: () => Promise<T>) => Promise<T> {
   const heartbeat = heartbeatOf(around.config, job, around.env, around.warn);
 
   return async (run) => {
@@ -40,18 +47,18 @@ export function attend(
     heartbeat.start();
 
     async function ended(how: Ended, thrown?: unknown): Promise<void> {
-      const alerting = followUp(around, job, startedAt, thrown);
+      const following = [followUp(around, job, startedAt, thrown), tellMetrics(around, job, how)];
       await tellMonitor(heartbeat, around, how);
-      await alerting;
+      await Promise.all(following);
     }
 
     try {
       const result = await run();
-      await ended(endingOf(job, result.report));
+      await ended({ ...endingOf(job, result.report), unreachable: result.unavailable === true });
       return result;
     } catch (error) {
       const isNone = saysNothing(around, error);
-      await ended(throwing(job, error, isNone), isNone ? undefined : error);
+      await ended(throwing(around, job, startedAt, error, isNone), isNone ? undefined : error);
       throw error;
     }
   };
@@ -125,6 +132,7 @@ function openRounds(
       if (follows) followed = { verdict, at: at.getTime() };
       await Promise.all([
         follows ? followUp(around, job, fell?.startedAt ?? at, fell?.error) : undefined,
+        follows ? tellMetrics(around, job, round) : undefined,
         pings ? tellMonitor(heartbeat, around, round) : undefined,
       ]);
     }
@@ -142,7 +150,10 @@ function openRounds(
       ended: (report) => next(endingOf(job, report)),
       fell(startedAt, error) {
         const isNone = saysNothing(around, error);
-        next({ ...throwing(job, error, isNone), ...(isNone ? {} : { fell: { startedAt, error } }) });
+        next({
+          ...throwing(around, job, startedAt, error, isNone),
+          ...(isNone ? {} : { fell: { startedAt, error } }),
+        });
       },
     },
     close: async () => await working,
@@ -151,10 +162,12 @@ function openRounds(
 
 function endingOf(job: string, report: AttendedReport): Ended {
   const verdict = verdictOf(report);
-  if (verdict === 'failed') return { verdict, sentence: `${job} failed: ${reasonOf(report)}` };
+  const failedItems = report.failed.length + (report.oversized ?? []).length;
+  const facts = { verdict, failedItems, seconds: (report.durationMs ?? 0) / 1000, unreachable: false };
+  if (verdict === 'failed') return { ...facts, sentence: `${job} failed: ${reasonOf(report)}` };
   const [held] = report.busy ?? [];
   const done = `${job}: ${report.done ?? report.delivered ?? 0} done`;
-  return { verdict, sentence: held === undefined ? `${done}.` : `${done}. ${held.item}: ${held.reason}` };
+  return { ...facts, sentence: held === undefined ? `${done}.` : `${done}. ${held.item}: ${held.reason}` };
 }
 
 /** Stopped, mistyped, or left to another job: nothing of these says that the job does not work. */
@@ -162,10 +175,15 @@ function saysNothing({ signal }: Attending, error: unknown): boolean {
   return signal.aborted || failedWith(error, 'usage', 'busy');
 }
 
-function throwing(job: string, error: unknown, isNone: boolean): Ended {
+function throwing(around: Attending, job: string, startedAt: Date, error: unknown, isNone: boolean): Ended {
+  const facts = {
+    failedItems: 1,
+    seconds: (around.now().getTime() - startedAt.getTime()) / 1000,
+    unreachable: failedWith(error, 'unavailable', 'unauthorized'),
+  };
   return isNone
-    ? { verdict: 'neither', sentence: `${job}: ${describe(error)}` }
-    : { verdict: 'failed', sentence: `${job} failed: ${describe(error)}` };
+    ? { ...facts, verdict: 'neither', sentence: `${job}: ${describe(error)}` }
+    : { ...facts, verdict: 'failed', sentence: `${job} failed: ${describe(error)}` };
 }
 
 /**
@@ -179,6 +197,20 @@ async function tellMonitor(
 ): Promise<void> {
   if (verdict === 'neither' && signal.aborted) return;
   await heartbeat.end(verdict === 'failed' ? 'failed' : 'well', sentence);
+}
+
+/** Of what was left to another job, or stopped, there is nothing to tell. */
+async function tellMetrics(
+  around: Attending,
+  job: keyof Config['heartbeats'],
+  { verdict, failedItems, seconds, unreachable }: Ended,
+): Promise<void> {
+  if (verdict === 'neither' || around.signal.aborted) return;
+  const endedAt = around.now().getTime();
+  // A clock that was put back meanwhile.
+  const took = Math.max(0, seconds);
+  const end = { job, verdict, endedAt, seconds: took, failedItems, agents: [] };
+  await tellRunEnd({ ...around, unreachable }, end);
 }
 
 /** Keeps what was thrown as a run, and decides on alerts. */

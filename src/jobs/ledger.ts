@@ -7,6 +7,7 @@ import { messageOf } from '../errors.ts';
 import { type Say } from '../logline.ts';
 import { createPrivateFile } from '../processlock.ts';
 import { type Failures, failuresIn, failuresSchema } from './failures.ts';
+import { type JobStates, jobStatesIn, jobStatesSchema } from './jobstates.ts';
 
 /** What this host believes it has shipped of one place. True only together with a mark that the store shows. */
 export interface Shipped {
@@ -54,7 +55,7 @@ export interface Run {
  * costs one reading of everything; nothing is lost with it. Not synced on every write for that reason, except
  * that rows never come before the store's own answer.
  */
-export interface Ledger extends Failures {
+export interface Ledger extends Failures, JobStates {
   /** What was shipped for an agent (its id in Nexus) to one store, by place. */
   shipped: (store: string, agent: string) => Map<string, Shipped>;
   record: (store: string, agent: string, shipped: Shipped) => void;
@@ -104,6 +105,7 @@ const schema = `
   ) STRICT;
   CREATE INDEX IF NOT EXISTS runs_by_job ON runs (job, id);
   ${failuresSchema}
+  ${jobStatesSchema}
 `;
 
 /**
@@ -173,6 +175,8 @@ function ledgerOver(db: DatabaseSync, file: string): Ledger {
     allFailures: told(plain.allFailures),
     noteInvocation: told(plain.noteInvocation),
     isCounted: told(plain.isCounted),
+    noteEnd: told(plain.noteEnd),
+    jobStates: told(plain.jobStates),
     close: () => plain.close(),
   };
 }
@@ -203,6 +207,7 @@ function statementsOf(db: DatabaseSync): Ledger {
 
   return {
     ...failuresIn(db),
+    ...jobStatesIn(db),
     shipped(store, agent) {
       const found = new Map<string, Shipped>();
       for (const row of shippedOf.iterate(store, agent)) {
