@@ -228,6 +228,27 @@ test('a store that answers no more is told as it was last seen, and as down', as
   }
 });
 
+test('what was seen of a store that has failed since is not told any more', async () => {
+  let down = false;
+  const standing = { agent: 'main', pending: 3, bytes: 30 };
+  const broken = new NexusError('unavailable', 'The store is gone.');
+  vi.useFakeTimers({ toFake: ['performance'], now: 1_000_000 });
+  try {
+    const { app } = await openEndpoint({
+      overWebhooks: (webhooks) => ({
+        ...webhooks,
+        standing: () => (down ? Promise.reject(broken) : Promise.resolve([standing])),
+      }),
+    });
+    expect((await scrape(app)).value('nexus_pending_items', { agent: 'main' })).toBe(3);
+    down = true;
+    vi.advanceTimersByTime(60_000);
+    expect((await scrape(app)).samples('nexus_pending_items')).toEqual([]);
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
 test('however many scrape, the store is asked once in a while', async () => {
   const standing = vi.fn(() => Promise.resolve([]));
   const { app } = await openEndpoint({ overWebhooks: (webhooks) => ({ ...webhooks, standing }) });
