@@ -3,13 +3,14 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Config } from '../config.ts';
 import { describe, failedWith } from '../errors.ts';
 import { type JobReport, seriesOf } from '../jobreports.ts';
+import { codeIn, type Say } from '../logline.ts';
 import { isFresh, openJobTeller } from '../open.ts';
 import type { RunEnd } from './jobstates.ts';
 import { ledgerFile, openLedger } from './ledger.ts';
 
 export interface Telling {
   config: Config;
-  warn: (message: string) => void;
+  warn: Say;
   version?: string | undefined;
   /** Nexus cannot be reached, or does not know the key, which is said already: it is not told. */
   unreachable?: boolean;
@@ -40,7 +41,9 @@ export async function tellRunEnd(around: Telling, end: RunEnd): Promise<void> {
     if (textfile !== undefined) await writeMetrics(textfile, config.host, states, warn);
     if (around.unreachable !== true) await tellNexus(around, report, end.verdict === 'failed');
   } catch (error) {
-    warn(`How ${end.job} ended cannot be kept for the metrics: ${describe(error)}`);
+    warn(`How ${end.job} ended cannot be kept for the metrics: ${describe(error)}`, {
+      code: codeIn(error),
+    });
   }
 }
 
@@ -48,13 +51,13 @@ async function writeMetrics(
   file: string,
   host: string,
   states: readonly JobReport[],
-  warn: (message: string) => void,
+  warn: Say,
 ): Promise<void> {
   try {
     const { textOf, writeTextfile } = await import('./textfile.ts');
     await writeTextfile(file, textOf(seriesOf(states.map((state) => ({ ...state, host })))));
   } catch (error) {
-    warn(describe(error));
+    warn(describe(error), { code: codeIn(error) });
   }
 }
 
@@ -79,12 +82,12 @@ async function tellNexus(
     })();
     const late = delay(longestMs, false, { signal: patience.signal }).catch(() => false);
     if (!(await Promise.race([told, late])))
-      warn(`Nexus was not told how ${report.job} ended: it did not answer in time.`);
+      warn(`Nexus was not told how ${report.job} ended: it did not answer in time.`, { code: 'unavailable' });
     told.catch(() => undefined);
   } catch (error) {
     // An endpoint of an earlier version has no ear for it.
     if (!failedWith(error, 'not_found'))
-      warn(`Nexus was not told how ${report.job} ended: ${describe(error)}`);
+      warn(`Nexus was not told how ${report.job} ended: ${describe(error)}`, { code: codeIn(error) });
   } finally {
     patience.abort();
   }
