@@ -68,7 +68,7 @@ export interface StatusOptions {
   alert?: boolean;
 }
 
-/** Whether all is well: 0 only then, 69 when Nexus cannot be reached, else 3. Changes nothing but alerts. */
+/** Whether all is well: 0 only then, 69 when Nexus cannot be reached, else 3. Changes nothing but alerts and metrics. */
 export async function status(context: Context, { alert = false }: StatusOptions = {}): Promise<number> {
   const { config, output } = context;
   const now = context.now().getTime();
