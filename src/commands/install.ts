@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { chown, mkdir } from 'node:fs/promises';
+import { chown, mkdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { Surroundings } from '../context.ts';
 import { errnoOf } from '../diskerrors.ts';
@@ -220,14 +220,19 @@ async function startUnits(
   const changed = new Set(
     units.filter(({ action }) => action === 'written' || action === 'updated').map(({ unit }) => unit),
   );
-  if (changed.size > 0) await systemctl.run('daemon-reload');
+  // An installation before this one may have been killed at any step.
+  const files = new Map(plan.files.map((file) => [file.unit, file]));
+  const standing = await Promise.all(plan.files.map(({ unit }) => systemctl.state(unit)));
+  if (changed.size > 0 || standing.some(({ needsReload }) => needsReload))
+    await systemctl.run('daemon-reload');
   for (const unit of enabledOf(plan)) {
     const before = await systemctl.state(unit);
+    const isNewer = await isNewerThan(before.since, files.get(unit));
     if (!before.enabled) {
       await systemctl.run('enable', '--quiet', unit);
       say(`enabled ${unit}`);
     }
-    const verb = verbFor(before, changed.has(unit));
+    const verb = verbFor(before, changed.has(unit) || isNewer);
     if (verb === undefined) continue;
     // A backfill takes its time; one that does not start is told by what is looked at afterwards.
     const { status, stderr } = await systemctl.try(verb, ...(unit === backfill ? ['--no-block'] : []), unit);
@@ -237,6 +242,12 @@ async function startUnits(
         : `could not ${verb} ${unit}: ${stderr.trim().split('\n').join(' ')}`,
     );
   }
+}
+
+/** What somebody changed is for them to take into use. */
+async function isNewerThan(since: number, file: Plan['files'][number] | undefined): Promise<boolean> {
+  if (file === undefined || (await standingOf(file.path, file.text)) !== 'same') return false;
+  return (await stat(file.path)).mtimeMs > since;
 }
 
 function verbFor(state: UnitState, changed: boolean): 'start' | 'restart' | undefined {

@@ -35,9 +35,7 @@ test.skipIf(!boots)(
       const channels = [{ kind: 'webhook', url: 'http://127.0.0.1:9000/' }];
       await claw.configure({ ...hurried, alerts: { afterFailures: 2, channels } });
       expect(await claw.install('--role', 'both')).toMatchObject({ status: 0 });
-      await machine.until(
-        async () => (await machine.unit('nexus-backfill.service'))['ActiveState'] === 'inactive',
-      );
+      await claw.backfilled();
       await machine.sh('systemctl stop nexus-pull-webhooks.timer nexus-serve.service; echo > /run/received');
 
       for (const unit of ['nexus-upload.timer', 'nexus-status.timer']) await claw.dropIn(unit, often);

@@ -122,9 +122,7 @@ test.skipIf(!boots)(
       );
       await claw.configure(hurried);
       expect(await claw.install()).toMatchObject({ status: 0 });
-      await machine.until(
-        async () => (await machine.unit('nexus-backfill.service'))['ActiveState'] === 'inactive',
-      );
+      await claw.backfilled();
       await machine.sh("systemctl stop 'nexus-*.timer'");
 
       /** A shell's script in place of the job, in the very surroundings that the job has. */
@@ -169,9 +167,7 @@ test.skipIf(!boots)(
       const claw = await makeClaw(machine, 'sqlite-2026.9.6');
       await claw.configure(hurried);
       expect(await claw.install()).toMatchObject({ status: 0 });
-      await machine.until(
-        async () => (await machine.unit('nexus-backfill.service'))['ActiveState'] === 'inactive',
-      );
+      await claw.backfilled();
       const database = `${claw.stateDir}/agents/main/agent/openclaw-agent.sqlite`;
       const stored = async () => {
         const { status } = await claw.start(upload);
@@ -211,9 +207,7 @@ test.skipIf(!boots)(
       await machine.sh(`cp -r /opt/nexus/test/fixtures/openclaw/files-2026.7.35 /root/.openclaw
         chown -R root: /root/.openclaw; find /root/.openclaw -type f -exec touch -d '2 days ago' {} +`);
       expect(await machine.nexus(['install'])).toMatchObject({ status: 0 });
-      await machine.until(
-        async () => (await machine.unit('nexus-backfill.service'))['ActiveState'] === 'inactive',
-      );
+      await claw.backfilled();
       expect(await machine.unit('nexus-backfill.service')).toMatchObject({ Result: 'success', User: 'root' });
       expect(
         (await machine.journal('nexus-backfill.service')).filter(({ priority }) => priority < 5),
@@ -231,9 +225,7 @@ test.skipIf(!boots)(
       const claw = await makeClaw(machine, 'files-2026.7.35');
       await claw.configure(hurried);
       expect(await claw.install()).toMatchObject({ status: 0 });
-      await machine.until(
-        async () => (await machine.unit('nexus-backfill.service'))['ActiveState'] === 'inactive',
-      );
+      await claw.backfilled();
       const agents = `${claw.stateDir}/agents`;
       await machine.sh(`cd ${agents}; mkdir -p newone/sessions
         cp /opt/nexus/test/fixtures/openclaw/files-2026.2.26/agents/main/sessions/*.deleted.* newone/sessions
