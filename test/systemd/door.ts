@@ -34,3 +34,22 @@ export async function openDoors(machine: SystemdMachine, ports: number[]): Promi
     return lines.map((line) => JSON.parse(line));
   };
 }
+
+/** GitHub, on the machine itself: sends to main's mailbox, and resolves with the endpoint's status. */
+export async function openSender(
+  machine: SystemdMachine,
+  secret: string,
+): Promise<(delivery: string, body: string) => Promise<number>> {
+  await machine.sh(`cat > /opt/send.cjs <<'END'
+    const [url, secret, delivery, body] = process.argv.slice(2);
+    const hex = require('node:crypto').createHmac('sha256', secret).update(body).digest('hex');
+    const headers = { 'x-hub-signature-256': 'sha256=' + hex, 'x-github-delivery': delivery, 'x-github-event': 'push', 'content-type': 'application/json' };
+    fetch(url, { method: 'POST', headers, body }).then((answer) => console.log(answer.status));\nEND`);
+  return async (delivery: string, body: string) =>
+    Number(
+      await machine.must([
+        ...['/opt/node/node', '/opt/send.cjs', 'http://127.0.0.1:7788/api/webhook/main?source=github'],
+        ...[secret, delivery, body],
+      ]),
+    );
+}

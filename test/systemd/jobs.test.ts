@@ -207,7 +207,9 @@ test.skipIf(!boots)(
       await machine.sh(`cp -r /opt/nexus/test/fixtures/openclaw/files-2026.7.35 /root/.openclaw
         chown -R root: /root/.openclaw; find /root/.openclaw -type f -exec touch -d '2 days ago' {} +`);
       expect(await machine.nexus(['install'])).toMatchObject({ status: 0 });
-      await claw.backfilled();
+      await machine.until(
+        async () => (await machine.unit('nexus-backfill.service'))['ActiveState'] === 'inactive',
+      );
       expect(await machine.unit('nexus-backfill.service')).toMatchObject({ Result: 'success', User: 'root' });
       expect(
         (await machine.journal('nexus-backfill.service')).filter(({ priority }) => priority < 5),

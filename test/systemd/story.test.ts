@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { hurried, makeClaw, often } from './claw.ts';
-import { openDoors } from './door.ts';
+import { openDoors, openSender } from './door.ts';
 import { boots, type SystemdMachine, withSystemd } from './machine.ts';
 
 const minute = 60_000;
@@ -14,22 +14,6 @@ async function everything(machine: SystemdMachine): Promise<Set<string>> {
     `find ${places} -path /run/log/journal -prune -o ${which} 2>/dev/null || true`,
   );
   return new Set(found.split('\n'));
-}
-
-/** A sender of webhooks, on the machine itself: resolves with the endpoint's status. */
-async function openSender(machine: SystemdMachine, secret: string) {
-  await machine.sh(`cat > /opt/send.cjs <<'END'
-    const [url, secret, delivery, body] = process.argv.slice(2);
-    const hex = require('node:crypto').createHmac('sha256', secret).update(body).digest('hex');
-    const headers = { 'x-hub-signature-256': 'sha256=' + hex, 'x-github-delivery': delivery, 'x-github-event': 'push', 'content-type': 'application/json' };
-    fetch(url, { method: 'POST', headers, body }).then((answer) => console.log(answer.status));\nEND`);
-  return async (delivery: string, body: string) =>
-    Number(
-      await machine.must([
-        ...['/opt/node/node', '/opt/send.cjs', 'http://127.0.0.1:7788/api/webhook/main?source=github'],
-        ...[secret, delivery, body],
-      ]),
-    );
 }
 
 test.skipIf(!boots)(
