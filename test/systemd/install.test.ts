@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { makeClaw } from './claw.ts';
+import { openDoors } from './door.ts';
 import { boots, withSystemd } from './machine.ts';
 
 const minute = 60_000;
@@ -113,7 +114,10 @@ test.skipIf(!boots)(
   { timeout: minute },
   async () => {
     await withSystemd(async (machine) => {
-      await makeClaw(machine, 'sqlite-2026.9.6');
+      const claw = await makeClaw(machine, 'sqlite-2026.9.6');
+      const taken = await openDoors(machine, [9000]);
+      const channels = [{ kind: 'webhook', url: 'http://127.0.0.1:9000/' }];
+      await claw.configure({ alerts: { afterFailures: 1, channels } });
       await machine.sh(`mkdir -p /run/user/1; chmod 700 /run/user/1; chown claw: /run/user/1
         systemd-run -q --unit=claw -p User=claw -p Delegate=yes -p Type=notify -E XDG_RUNTIME_DIR=/run/user/1 \
           /lib/systemd/systemd --user`);
@@ -128,6 +132,12 @@ test.skipIf(!boots)(
       expect(await show('nexus-backfill.service')).toContain('Result=success');
       expect(await show('nexus-serve.service')).toContain('StatusText=Listening on');
       expect((await machine.nexus(['install'], own)).stdout).toContain('nothing was changed');
+
+      await machine.sh(`printf '{' > ${claw.configFile}`);
+      await machine.run(['systemctl', '--user', 'start', 'nexus-upload.service'], own);
+      expect(await show('nexus-upload.service')).toContain('\nExecMainStatus=78\n');
+      await machine.until(async () => (await taken()).length > 0);
+      expect(await taken()).toMatchObject([{ body: { event: 'failed', subject: 'job/upload' } }]);
       expect(await machine.nexus(['uninstall'], own)).toMatchObject({ status: 0 });
       expect(await machine.sh('find /home/claw/.config/systemd /home/claw/.cache -name "*nexus*"')).toBe('');
       expect((await machine.run(['pgrep', '-f', 'nexus.js'])).status).toBe(1);
@@ -135,11 +145,45 @@ test.skipIf(!boots)(
   },
 );
 
-test.skipIf(!boots)('where a user has no systemd of its own it says so', { timeout: minute }, async () => {
-  await withSystemd(async (machine) => {
-    await makeClaw(machine, 'files-2026.7.35');
-    const { status, stderr } = await machine.nexus(['install', '--user'], { user: 'claw' });
-    expect(status).toBe(69);
-    expect(stderr).toContain("This user's systemd cannot be reached.");
-  });
-});
+test.skipIf(!boots)(
+  'where it cannot install it says why and changes nothing',
+  { timeout: minute },
+  async () => {
+    await withSystemd(async (machine) => {
+      await makeClaw(machine, 'files-2026.7.35');
+      const files = () => machine.sh('find /etc /home /var/lib -not -path "*/systemd/*" | sort');
+      const before = await files();
+      const claw = { user: 'claw' };
+      const none = [
+        'unshare',
+        '--mount',
+        '/bin/sh',
+        '-c',
+        'mount -t tmpfs none /run/systemd && exec "$@"',
+        'sh',
+      ];
+      const nexus = ['/opt/node/node', '/opt/nexus/bin/nexus.js'];
+      for (const [ran, status, sentence] of [
+        [machine.nexus(['install', '--user'], claw), 69, "This user's systemd cannot be reached. "],
+        [machine.nexus(['install', '--system'], claw), 77, 'Units of the system are for root to install. '],
+        [machine.nexus(['uninstall', '--system'], claw), 77, 'Units of the system are for root to remove. '],
+        [machine.nexus(['install', '--role', 'jobs']), 64, /argument 'jobs' is invalid/],
+        [machine.nexus(['install']), 78, /^(error: )?No OpenClaw state .*--role endpoint/],
+        [
+          machine.run([...none, ...nexus, 'install'], { env: { SUDO_USER: 'claw' } }),
+          69,
+          'systemd does not run on this machine. ',
+        ],
+      ] as const) {
+        const { stderr, ...rest } = await ran;
+        expect([stderr, rest.status]).toEqual([
+          typeof sentence === 'string' ? expect.stringContaining(sentence) : expect.stringMatching(sentence),
+          status,
+        ]);
+        expect(stderr.trim().split('\n')).toHaveLength(1);
+        expect(rest.stdout).toBe('');
+      }
+      expect(await files()).toBe(before);
+    });
+  },
+);
