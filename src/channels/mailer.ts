@@ -16,7 +16,9 @@ const helpers = ['postdrop', 'nullmailer-queue'];
  * as under NoNewPrivileges= of systemd, it cannot queue anything. `undefined` where it needs none, as msmtp.
  */
 export async function privilegedMailer(env: Environment): Promise<string | undefined> {
-  for (const directory of mailPath(env).split(':').filter(path.isAbsolute)) {
+  for (const directory of mailPath(env)
+    .split(':')
+    .filter((one) => path.isAbsolute(one))) {
     const sendmail = await realOf(path.join(directory, 'sendmail'));
     if (sendmail === undefined) continue;
     const programs = [sendmail, ...helpers.map((name) => path.join(path.dirname(sendmail), name))];

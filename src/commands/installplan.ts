@@ -92,7 +92,7 @@ function valuesOf(
 ): Values {
   const { openclaw } = program;
   const runsOpenclaw = openclaw !== undefined && host !== undefined && runsCommandLine(kind, host);
-  // Where its gateway is down it works on the message itself, and calls the model's provider.
+  // Releases before 2026.8 work on the message themselves where there is no gateway, and call the model's provider.
   const network = runsOpenclaw ? 'any' : networkOf(kind, site.config);
   const writes = kind === 'serve' || host === undefined ? [] : writesOf(kind, host);
   if (runsOpenclaw) writes.push(host.state.stateDir, ...outsideState(host));

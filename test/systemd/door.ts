@@ -48,8 +48,12 @@ export async function openSender(
   return async (delivery: string, body: string) =>
     Number(
       await machine.must([
-        ...['/opt/node/node', '/opt/send.cjs', 'http://127.0.0.1:7788/api/webhook/main?source=github'],
-        ...[secret, delivery, body],
+        '/opt/node/node',
+        '/opt/send.cjs',
+        'http://127.0.0.1:7788/api/webhook/main?source=github',
+        secret,
+        delivery,
+        body,
       ]),
     );
 }

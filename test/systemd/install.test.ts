@@ -164,22 +164,19 @@ test.skipIf(!boots)(
       ];
       const nexus = ['/opt/node/node', '/opt/nexus/bin/nexus.js'];
       for (const [ran, status, sentence] of [
-        [machine.nexus(['install', '--user'], claw), 69, "This user's systemd cannot be reached. "],
-        [machine.nexus(['install', '--system'], claw), 77, 'Units of the system are for root to install. '],
-        [machine.nexus(['uninstall', '--system'], claw), 77, 'Units of the system are for root to remove. '],
+        [machine.nexus(['install', '--user'], claw), 69, /This user's systemd cannot be reached\. /],
+        [machine.nexus(['install', '--system'], claw), 77, /Units of the system are for root to install\. /],
+        [machine.nexus(['uninstall', '--system'], claw), 77, /Units of the system are for root to remove\. /],
         [machine.nexus(['install', '--role', 'jobs']), 64, /argument 'jobs' is invalid/],
         [machine.nexus(['install']), 78, /^(error: )?No OpenClaw state .*--role endpoint/],
         [
           machine.run([...none, ...nexus, 'install'], { env: { SUDO_USER: 'claw' } }),
           69,
-          'systemd does not run on this machine. ',
+          /systemd does not run on this machine\. /,
         ],
       ] as const) {
         const { stderr, ...rest } = await ran;
-        expect([stderr, rest.status]).toEqual([
-          typeof sentence === 'string' ? expect.stringContaining(sentence) : expect.stringMatching(sentence),
-          status,
-        ]);
+        expect([stderr, rest.status]).toEqual([expect.stringMatching(sentence), status]);
         expect(stderr.trim().split('\n')).toHaveLength(1);
         expect(rest.stdout).toBe('');
       }
