@@ -22,8 +22,9 @@ test.skipIf(!boots)(
       for (const unit of ['nexus-upload.timer', 'nexus-status.timer']) await claw.dropIn(unit, often);
       await machine.must(['systemctl', 'restart', 'nexus-upload.timer', 'nexus-status.timer']);
       const failures = async () =>
-        (await machine.journal('nexus-upload.service')).filter(({ message }) => /status=69/.test(message))
-          .length;
+        (await machine.journal('nexus-upload.service')).filter(({ message }) =>
+          /code=exited, status=69/.test(message),
+        ).length;
       await machine.until(async () => (await failures()) >= 3, 20_000);
       const uploads = async () =>
         (await taken()).map(({ body }) => body).filter(({ subject }) => subject === 'job/upload');

@@ -13,6 +13,7 @@ test.skipIf(!boots)(
       const claw = await makeClaw(machine, 'files-2026.7.35');
       await claw.configure(hurried);
       expect(await claw.install('--role', 'both')).toMatchObject({ status: 0 });
+      await claw.backfilled();
       await machine.sh("systemctl stop 'nexus-*.timer'");
       const alerts = async () => {
         const lines = await machine.journal(`nexus-alert@${upload}.service`);

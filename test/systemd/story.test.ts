@@ -47,10 +47,6 @@ test.skipIf(!boots)(
       expect(await machine.unit('nexus-backfill.service')).toMatchObject({ Result: 'success', User: 'claw' });
       expect((await claw.nexus('sessions', 'list')).stdout.split('\n').length).toBeGreaterThan(20);
 
-      const timers = ['upload', 'pull-webhooks', 'status'].map((job) => `nexus-${job}.timer`);
-      for (const timer of timers) await claw.dropIn(timer, often);
-      await machine.must(['systemctl', 'restart', ...timers]);
-
       // A sender is entered, and the unit that needs its secret gets it.
       const asEndpoint = { user: 'nexus', env: { HOME: '/var/lib/nexus' } };
       const url = ['webhooks', 'url', '--agent', 'main', '--source', 'github'];
@@ -68,6 +64,10 @@ test.skipIf(!boots)(
       expect(
         (await machine.run(['cat', '/etc/nexus/credentials/github'], { user: 'nexus' })).status,
       ).not.toBe(0);
+
+      const timers = ['upload', 'pull-webhooks', 'status'].map((job) => `nexus-${job}.timer`);
+      for (const timer of timers) await claw.dropIn(timer, often);
+      await machine.must(['systemctl', 'restart', ...timers]);
 
       // What OpenClaw writes from now on, by the timer.
       const id = '02b03480-87ff-450a-adca-3c69cf41e35a';
@@ -138,7 +138,7 @@ test.skipIf(!boots)(
       expect(await alerts()).toEqual([]);
       const closed = `${sessions}/11111111-2222-4333-8444-555555555555.jsonl`;
       await machine.sh(`(umask 077; printf '{"type":"session"}\n' > ${closed})`);
-      await machine.until(async () => (await runs(/status=3\b/)) >= 4, 20_000);
+      await machine.until(async () => (await runs(/exited, code=exited, status=3\b/)) >= 4, 20_000);
       expect(await about()).toMatchObject([
         { event: 'failed', host: 'box', subject: 'job/upload', error: expect.stringContaining(closed) },
       ]);
