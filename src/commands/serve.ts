@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { describe } from '../errors.ts';
 import type { Context } from '../context.ts';
 import { serve as listen } from '../http/listen.ts';
@@ -23,6 +24,7 @@ export async function serve(context: Context): Promise<void> {
   const over = new AbortController();
   const signal = AbortSignal.any([context.signal, over.signal]);
   let pruning: Promise<void> | undefined;
+  let alerting: Promise<void> | undefined;
   try {
     const followed = followConfig(context);
     const serving = await listen({
@@ -41,6 +43,7 @@ export async function serve(context: Context): Promise<void> {
     });
     const status = `Listening on ${serving.url}, storing in ${storePlace(config)}.`;
     output.info(status);
+    alerting = settleAlerts(context, signal);
     pruning = pruneHourly(webhooks, { signal, warn: output.warn });
     await openNotifier(env, output.warn).accompany({
       status,
@@ -52,8 +55,29 @@ export async function serve(context: Context): Promise<void> {
   } finally {
     over.abort();
     await pruning;
+    await alerting;
     await webhooks.close();
     await sessions.close();
+  }
+}
+
+/** So long a service runs before it is said to work again. */
+const steadyMs = 5_000;
+
+/**
+ * Under systemd: keeps whom to tell when it can start no more, as with a configuration that cannot be read, and ends
+ * the alert that it could not. Where there are no jobs beside it nobody else does.
+ */
+async function settleAlerts({ config, env, output, now }: Context, signal: AbortSignal): Promise<void> {
+  if (!env['INVOCATION_ID']) return;
+  try {
+    const { keepSettings } = await import('../jobs/keptsettings.ts');
+    await keepSettings(config);
+    await pause(steadyMs, undefined, { signal, ref: false });
+    const { endUnitAlerts } = await import('../jobs/unitalerts.ts');
+    await endUnitAlerts({ config, env, now, warn: output.warn, info: output.info });
+  } catch (error) {
+    if (!signal.aborted) output.warn(`Whoever is alerted cannot be told that this works: ${describe(error)}`);
   }
 }
 

@@ -218,3 +218,17 @@ export async function alertOnStatus(
     await sendAlerts(alerts, around);
   });
 }
+
+/** Ends the alerts of units that are active again, and sends what is due. */
+export async function endUnitAlerts(around: AlertSurroundings): Promise<void> {
+  const { config, env, now } = around;
+  if (!hasHostAlerts(config)) return;
+  await withHostAlerts(around, async (alerts) => {
+    for (const { raised, recovered, subject } of await alerts.list()) {
+      const unit = /^unit\/(.+)$/s.exec(subject)?.[1];
+      if (recovered !== undefined || unit === undefined || !(await isActive(unit, env))) continue;
+      await alerts.recover(recoveredNotice(config.host, raised, now()));
+    }
+    await sendAlerts(alerts, around);
+  });
+}

@@ -20,6 +20,10 @@ export interface UnitState {
   enabled: boolean;
   /** It was started since the machine was. */
   started: boolean;
+  /** Since when it is active, in ms; 0 when it never was. */
+  since: number;
+  /** systemd has another text of it than its file. */
+  needsReload: boolean;
 }
 
 export interface Systemctl {
@@ -38,6 +42,8 @@ const properties = [
   'ExecMainStartTimestampMonotonic',
   'StatusText',
   'UnitFileState',
+  'ActiveEnterTimestampMonotonic',
+  'NeedDaemonReload',
 ];
 
 /** `unavailable` where systemd does not run, or not for this user. */
@@ -82,6 +88,8 @@ export async function openSystemctl(mode: Mode, env: Record<string, string | und
         text: said.get('StatusText') ?? '',
         enabled: said.get('UnitFileState') === 'enabled',
         started,
+        since: wallClock(Number(said.get('ActiveEnterTimestampMonotonic') ?? '0')),
+        needsReload: said.get('NeedDaemonReload') === 'yes',
       };
     },
   };
@@ -130,4 +138,9 @@ function factsIn(text: string): Facts {
     if (id !== undefined) facts.set(id, said);
   }
   return facts;
+}
+
+/** Of systemd's monotonic clock, in µs, which is Node's too; 0 stays 0. */
+function wallClock(us: number): number {
+  return us === 0 ? 0 : Date.now() - (Number(process.hrtime.bigint() / 1000n) - us) / 1000;
 }

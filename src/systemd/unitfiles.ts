@@ -52,7 +52,7 @@ export async function ownership(file: string): Promise<'ours' | 'edited' | 'fore
 export async function writeMarked(file: string, text: string): Promise<void> {
   try {
     await mkdir(path.dirname(file), { recursive: true });
-    const temporary = path.join(path.dirname(file), `.${path.basename(file)}.new`);
+    const temporary = temporaryOf(file);
     await writeFile(temporary, marked(text), { mode: 0o644 });
     await rename(temporary, file);
   } catch (error) {
@@ -60,12 +60,18 @@ export async function writeMarked(file: string, text: string): Promise<void> {
   }
 }
 
+/** With what a write that was killed may have left beside it. */
 export async function removeFile(file: string): Promise<void> {
   try {
     await rm(file, { force: true });
+    await rm(temporaryOf(file), { force: true });
   } catch (error) {
     throw refused(file, error);
   }
+}
+
+function temporaryOf(file: string): string {
+  return path.join(path.dirname(file), `.${path.basename(file)}.new`);
 }
 
 async function contentOf(file: string): Promise<string | undefined> {
