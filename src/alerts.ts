@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { describe, failedWith } from './errors.ts';
+import { describe, failedWith, NexusError } from './errors.ts';
 import { keyOf, type Row, type Store } from './stores/store.ts';
 
 /** What people are told. Every text is one line or a few, without secrets. */
@@ -23,6 +23,8 @@ export interface Notice {
 /** A way by which notices leave. `name` is the same as long as its settings are. */
 export interface Channel {
   name: string;
+  /** All that is sent on it in one go takes no longer. */
+  longestMs?: number;
   /** Throws a sentence when it was not taken; ends at the signal. */
   send: (notice: Notice, id: string, signal: AbortSignal) => Promise<string>;
 }
@@ -155,7 +157,10 @@ export function openAlerts(store: Store, options: AlertsOptions = {}): Alerts {
     if (!(await insert({ ...claim, until: now() + leaseMs }))) return undefined;
     try {
       // The same notice keeps its id on all its tries, so that a receiver can tell a repeat.
-      await channel.send(notice, `${latched.raised.at}.${event}.${latched.subject}`, signal);
+      await orEnd(
+        channel.send(notice, `${notice.host}.${latched.raised.at}.${event}.${latched.subject}`, signal),
+        signal,
+      );
     } catch (error) {
       const reason = describe(error).slice(0, longestText);
       const pause = Math.min(pauseMs.most, pauseMs.least * 2 ** Math.min(tries - 1, 20));
@@ -197,12 +202,15 @@ export function openAlerts(store: Store, options: AlertsOptions = {}): Alerts {
       const all = await latest();
       const results = await Promise.all(
         channels.map(async (channel) => {
+          const { name, longestMs } = channel;
+          const until =
+            longestMs === undefined ? signal : AbortSignal.any([signal, AbortSignal.timeout(longestMs)]);
           const sent: Sent[] = [];
           for (const latched of all) {
-            if (signal.aborted) break;
-            const due = dueOn(latched, channel.name, now(), leaseMs);
+            if (until.aborted) break;
+            const due = dueOn(latched, name, now(), leaseMs);
             if (due === undefined) continue;
-            const result = await sendOne(latched, due.event, due.notice, channel, signal);
+            const result = await sendOne(latched, due.event, due.notice, channel, until);
             if (result !== undefined) sent.push(result);
           }
           return sent;
@@ -218,6 +226,21 @@ export function openAlerts(store: Store, options: AlertsOptions = {}): Alerts {
       if (ids.length > 0) await store.removeRows(table, partition, ids);
     },
   };
+}
+
+/** A channel that does not heed the signal keeps nobody. */
+async function orEnd(sending: Promise<string>, signal: AbortSignal): Promise<void> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const end = () => reject(new NexusError('unavailable', 'It did not take the alert in time.'));
+  if (signal.aborted) end();
+  // Its own sentence comes first, where it has one.
+  const late = () => setTimeout(end, 500);
+  signal.addEventListener('abort', late, { once: true });
+  try {
+    await Promise.race([sending, promise]);
+  } finally {
+    signal.removeEventListener('abort', late);
+  }
 }
 
 /** What is to be sent on a channel now: nothing where it was sent, or is held, or has to wait. */
@@ -292,7 +315,10 @@ function latchedOf(episode: Episode | undefined, now: number): Latched | undefin
     const key = `${event} ${channel}`;
     const sent = claim === 'sent';
     // Ids ascend, so that a later claim replaces an earlier one, and "sent" all of them.
-    const tries = sent ? (deliveries.get(key)?.tries ?? 1) : Number(claim);
+    const before = deliveries.get(key)?.tries ?? 0;
+    // As text the ten thousandth would come before the others.
+    if (!sent && Number(claim) < before) continue;
+    const tries = sent ? Math.max(1, before) : Number(claim);
     const until = Number(sent ? row['at'] : row['until']);
     const { reason } = row;
     const failed = typeof reason === 'string' ? { reason } : {};

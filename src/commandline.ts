@@ -4,6 +4,7 @@ import type { Settings } from './configfile.ts';
 import type { Context, Surroundings } from './context.ts';
 import { NexusError } from './errors.ts';
 import { collect, commas, type Flags, listIn, numberIn, pick, since, textIn, until, whole } from './flags.ts';
+import { formats, levels, logIn, type LogSettings } from './logline.ts';
 import { declareWebhooks } from './webhookline.ts';
 import { declareInstall } from './installline.ts';
 import { declareUsage } from './spendline.ts';
@@ -14,6 +15,7 @@ export interface Invocation {
   /** `backfill`, `sessions get`. */
   name: string;
   json: boolean;
+  log: LogSettings;
   /** `--config`. */
   configFile: string | undefined;
   /** Imports what the command needs, which nothing did before, and runs it. */
@@ -32,6 +34,7 @@ interface Refusal {
   /** The command, as far as it was told. */
   name: string;
   json: boolean;
+  log: LogSettings;
   error: NexusError;
 }
 
@@ -42,6 +45,8 @@ export function readCommandLine(argv: readonly string[], version: string): Invoc
   const program = new Command('nexus')
     .description('The archive, mailbox and ledger of spending for OpenClaw agents.')
     .option('--config <path>', 'the configuration file')
+    .addOption(new Option('--log-level <level>', 'how much to log (default: info)').choices(levels))
+    .addOption(new Option('--log-format <format>', 'text (the default) or json').choices(formats))
     .version(version, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'show how it is used')
     .configureHelp({ showGlobalOptions: true })
@@ -60,7 +65,13 @@ export function readCommandLine(argv: readonly string[], version: string): Invoc
     if (error.code.startsWith('commander.help') || error.code === 'commander.version')
       return { kind: 'text', text: text.trimEnd(), asked: error.exitCode === 0 };
     const name = nameIn(program, argv);
-    return { kind: 'error', name, json: wantsJson(argv), error: sentenceOf(error, name) };
+    return {
+      kind: 'error',
+      name,
+      json: wantsJson(argv),
+      log: logWanted(argv),
+      error: sentenceOf(error, name),
+    };
   }
   return invocation ?? { kind: 'text', text: program.helpInformation().trimEnd(), asked: false };
 }
@@ -81,7 +92,8 @@ function declare(program: Command, found: (invocation: Invocation) => void): voi
       const json = flags['json'] === true;
       const names = command.processedArgs.flat().filter((name) => typeof name === 'string');
       const name = pathOf(command);
-      found({ kind: 'command', name, json, configFile, run: (given) => run(given, flags, names) });
+      const log = logIn(flags['logLevel'], flags['logFormat']);
+      found({ kind: 'command', name, json, log, configFile, run: (given) => run(given, flags, names) });
     });
   }
 
@@ -93,7 +105,9 @@ function declare(program: Command, found: (invocation: Invocation) => void): voi
   ): void {
     act(command, async (given, flags, names) => {
       const { loadConfig } = await import('./config.ts');
-      const config = await loadConfig({ env: given.env, file: given.configPath, flags: settings(flags) });
+      const { env, output, configPath: file } = given;
+      const log = { level: flags['logLevel'], format: flags['logFormat'] };
+      const config = await loadConfig({ env, file, flags: { ...settings(flags), log }, logAs: output.logAs });
       return run({ ...given, config }, flags, names);
     });
   }
@@ -361,6 +375,18 @@ function nameIn(program: Command, argv: readonly string[]): string {
 function wantsJson(argv: readonly string[]): boolean {
   const end = argv.indexOf('--');
   return (end === -1 ? argv : argv.slice(0, end)).includes('--json');
+}
+
+/** The same flags, on a command line that could not be read. */
+function logWanted(argv: readonly string[]): LogSettings {
+  const value = (flag: string) =>
+    argv
+      .flatMap((word, n) => {
+        if (word === flag) return argv[n + 1] ?? [];
+        return word.startsWith(`${flag}=`) ? word.slice(flag.length + 1) : [];
+      })
+      .at(-1);
+  return logIn(value('--log-level'), value('--log-format'));
 }
 
 /** Commander's complaint, as one sentence of ours. */

@@ -15,6 +15,7 @@ import {
 import { NexusError } from './errors.ts';
 import { mask, propertiesOf, schemaAt } from './jsonschema.ts';
 import { keySchema } from './keys.ts';
+import { formats, levels, logIn, type LogSettings } from './logline.ts';
 import { nearest } from './nearest.ts';
 import { maxChunkBytes } from './nexus.ts';
 import { resolveSecret, type Secret, secretSchema } from './secrets.ts';
@@ -36,6 +37,8 @@ const text = z.string({ error: 'must be text' }).min(1, { error: 'must not be em
 const directory = text.refine((path) => isAbsolute(path), {
   error: 'must be an absolute path, or begin with "~/"',
 });
+
+const file = directory.refine((path) => path.endsWith('.prom'), { error: 'must end in ".prom"' });
 
 const endpoint = text.refine(isEndpoint, {
   error: 'must be an http or https URL without user, query or fragment, like "https://nexus.example.com"',
@@ -160,6 +163,29 @@ export const configSchema = z.strictObject({
   setAsideAfter: setAsideAfterSchema,
   prices: pricesSchema,
   budgets: budgetsSchema,
+  log: z
+    .strictObject({
+      level: z
+        .enum(levels, { error: `must be one of ${levels.join(', ')}` })
+        .default('info')
+        .describe('How much goes to stderr: `error`, `warn`, `info` or `debug`; `--log-level`.'),
+      format: z
+        .enum(formats, { error: `must be one of ${formats.join(', ')}` })
+        .default('text')
+        .describe(
+          '`text`: sentences for people, and `key=value` under journald; `json`: one object a line; `--log-format`.',
+        ),
+    })
+    .prefault({}),
+  metrics: z
+    .strictObject({
+      textfile: file
+        .optional()
+        .describe(
+          "A file, ending in `.prom`, that every job writes for Prometheus' node_exporter (`--collector.textfile.directory`). When not said: none.",
+        ),
+    })
+    .prefault({}),
   store: z
     .strictObject({
       kind: z
@@ -214,6 +240,8 @@ export const variables = {
   apiKey: 'NEXUS_API_KEY',
   host: 'NEXUS_HOST_NAME',
   keys: 'NEXUS_KEYS',
+  'log.level': 'NEXUS_LOG_LEVEL',
+  'log.format': 'NEXUS_LOG_FORMAT',
   'store.kind': 'NEXUS_STORE',
   'store.connectionString': 'NEXUS_STORE_CONNECTION_STRING',
   'store.account': 'NEXUS_STORE_ACCOUNT',
@@ -233,6 +261,8 @@ export interface ConfigRequest {
   flags?: Settings;
   /** Leave out the secrets that are kept elsewhere: only units have their credentials. */
   withoutSecrets?: boolean;
+  /** Told how the file wants the log, before anything that is wrong with the configuration is thrown. */
+  logAs?: ((settings: LogSettings) => void) | undefined;
 }
 
 /**
@@ -244,9 +274,11 @@ export async function loadConfig({
   file,
   flags = {},
   withoutSecrets = false,
+  logAs,
 }: ConfigRequest): Promise<Config> {
   const path = configPath(env, file);
   const settings = await readSettings(path);
+  logAs?.(logIn(valueAt(settings, ['log', 'level']), valueAt(settings, ['log', 'format'])));
   const settled = parse(
     [
       { values: flags, origin: () => 'on the command line' },
@@ -332,6 +364,7 @@ function parse(layers: Layer[], env: Environment): Config {
   merged = overlay(merged, { keys: allKeys(layers) });
   expandHome(merged, 'dataDir', home);
   if (isSettings(merged['openclaw'])) expandHome(merged['openclaw'], 'stateDir', home);
+  if (isSettings(merged['metrics'])) expandHome(merged['metrics'], 'textfile', home);
   if (merged['dataDir'] === undefined)
     throw new NexusError('config', 'There is no home directory to keep data in.', {
       hint: 'Set HOME, XDG_DATA_HOME or NEXUS_DATA_DIR.',

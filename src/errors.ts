@@ -53,9 +53,21 @@ export function failedWith(error: unknown, ...codes: ErrorCode[]): error is Nexu
   return error instanceof NexusError && codes.includes(error.code);
 }
 
+/**
+ * The message of an error that is not ours, without what it quotes: JSON's parser, HTTP's headers and Node's arguments
+ * repeat what they were given, which may be a payload or a secret.
+ */
+export function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return `thrown: ${typeof error}`;
+  return error.message
+    .replace(/"[^]*"/, '"…"')
+    .replace(/\bReceived [^]*$/, 'Received …')
+    .replace(/^Cannot convert [^]* to a BigInt$/, 'Cannot convert … to a BigInt');
+}
+
 /** What a person is told: the sentence and its hint. A bug shows its own message. */
 export function describe(error: unknown): string {
-  if (!(error instanceof NexusError)) return error instanceof Error ? error.message : String(error);
+  if (!(error instanceof NexusError)) return messageOf(error);
   return error.hint === undefined ? error.message : `${error.message} ${error.hint}`;
 }
 

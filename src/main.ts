@@ -4,6 +4,7 @@ import { configPath } from './configfile.ts';
 import { interrupted, type StopSignal, stoppedBy } from './context.ts';
 import { describe, exit, exitStatus, NexusError } from './errors.ts';
 import { readHiddenLine } from './input.ts';
+import { bug, codeIn, logIn } from './logline.ts';
 import { createOutput, type Output } from './output.ts';
 
 /**
@@ -14,12 +15,25 @@ export async function main(argv: readonly string[]): Promise<number> {
   const version = ownVersion();
   const read = readCommandLine(argv, version);
   const json = read.kind !== 'text' && read.json;
-  const output = createOutput({ stdout: process.stdout, stderr: process.stderr, json, env: process.env });
+  const { env } = process;
+  const ofFlags = read.kind === 'text' ? {} : read.log;
+  const ofEnvironment = logIn(env['NEXUS_LOG_LEVEL'], env['NEXUS_LOG_FORMAT']);
+  const output = createOutput({
+    stdout: process.stdout,
+    stderr: process.stderr,
+    json,
+    env,
+    log: {
+      level: ofFlags.level ?? ofEnvironment.level,
+      format: ofFlags.format ?? ofEnvironment.format,
+    },
+    facts: read.kind === 'text' || read.name === '' ? {} : { job: read.name },
+  });
   if (read.kind === 'text') {
     if (read.asked) output.result(read.text);
     else output.info(read.text);
   }
-  if (read.kind === 'error') output.error(describe(read.error));
+  if (read.kind === 'error') output.error(describe(read.error), { code: read.error.code });
   if (read.kind === 'error' && read.json) output.result(failure(read.name, false, read.error));
   if (read.kind !== 'command') return settle(output, read.kind === 'text' && read.asked ? exit.done : usage);
 
@@ -41,9 +55,11 @@ async function run(
   signal: AbortSignal,
   version: string,
 ): Promise<number> {
+  const began = performance.now();
   try {
     const { env } = process;
     const file = configPath(env, command.configFile);
+    output.debug(`nexus ${version}, configured by ${file}.`);
     const status = await command.run({
       env,
       output,
@@ -62,8 +78,14 @@ async function run(
     return await settle(output, status ?? exit.done);
   } catch (error) {
     const stopped = signal.aborted && (error === signal.reason || isAbort(error));
-    if (error instanceof NexusError) output.error(describe(error));
-    else if (!stopped) output.error(`internal error: ${stackOf(error)}`);
+    if (error instanceof NexusError) output.error(describe(error), { code: error.code });
+    else if (!stopped) output.error(...bug(error));
+    if (nothingDone[command.name] !== undefined)
+      output.summary('Run ended.', {
+        ok: false,
+        code: stopped ? 'interrupted' : codeIn(error),
+        ms: Math.round(performance.now() - began),
+      });
     if (output.json && !output.answered) output.result(failure(command.name, stopped, error));
     return settle(output, exitStatus(error));
   }
@@ -75,7 +97,7 @@ async function settle(output: Output, status: number): Promise<number> {
     await output.flush();
     return status;
   } catch (error) {
-    output.error(describe(error));
+    output.error(describe(error), { code: codeIn(error) });
     return status === exit.done ? exitStatus(error) : status;
   }
 }
@@ -130,10 +152,6 @@ function stopOnSignals(output: Output): { signal: AbortSignal; ignore: () => voi
 
 function isAbort(error: unknown): boolean {
   return error instanceof Error && error.name === 'AbortError';
-}
-
-function stackOf(error: unknown): string {
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
 
 function ownVersion(): string {

@@ -3,6 +3,8 @@ import path from 'node:path';
 import type { Config } from './config.ts';
 import { openingError } from './diskerrors.ts';
 import { failedWith } from './errors.ts';
+import type { JobReport } from './jobreports.ts';
+import type { Say } from './logline.ts';
 import type { Mailbox } from './mailbox.ts';
 import type { Nexus } from './nexus.ts';
 import { known } from './secrets.ts';
@@ -71,23 +73,55 @@ export async function openStore(
   return await openAzureStore({ ...config.store, connectionString });
 }
 
-/** Nexus as the configuration says: the endpoint when there is one, else its store in this process. */
-export async function openNexus(config: Config, signal: AbortSignal, version: string): Promise<Nexus> {
+/**
+ * Nexus as the configuration says: the endpoint when there is one, else its store in this process. `say` is told of
+ * each request to the endpoint that is tried again.
+ */
+export async function openNexus(
+  config: Config,
+  signal: AbortSignal,
+  version: string,
+  say?: Say,
+): Promise<Nexus> {
   if (config.endpoint !== undefined) {
     const { openClient } = await import('./http/client.ts');
     const { endpoint, apiKey, retry: retries } = config;
-    return openClient({ endpoint, key: known(apiKey), retries, signal, version });
+    return openClient({ endpoint, key: known(apiKey), retries, signal, version, say });
   }
   const [store, { openSessions }] = await Promise.all([openStore(config), import('./sessions.ts')]);
   return openSessions(store);
 }
 
+/** Who is told how this host's jobs end. */
+export interface JobTeller {
+  tell(report: JobReport): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** The endpoint when there is one, else the store: each asked once, within the time. */
+export async function openJobTeller(config: Config, version: string, timeoutMs: number): Promise<JobTeller> {
+  const { endpoint, host, apiKey } = config;
+  if (endpoint !== undefined) {
+    const { tellEndpoint } = await import('./http/jobsclient.ts');
+    const to = { endpoint, key: known(apiKey), version, timeoutMs };
+    return { tell: (report) => tellEndpoint(to, host, report, Date.now()), close: () => Promise.resolve() };
+  }
+  const impatient = { ...config, store: { ...config.store, timeoutMs } };
+  const [store, { openJobReports }] = await Promise.all([openStore(impatient), import('./jobreports.ts')]);
+  return { tell: (report) => openJobReports(store).put(host, report), close: () => store.close() };
+}
+
 /** The mailboxes as the configuration says: those of the endpoint when there is one, else of its store. */
-export async function openMailbox(config: Config, signal: AbortSignal, version: string): Promise<Mailbox> {
+export async function openMailbox(
+  config: Config,
+  signal: AbortSignal,
+  version: string,
+  say?: Say,
+): Promise<Mailbox> {
   if (config.endpoint !== undefined) {
     const { openMailboxClient } = await import('./http/mailboxclient.ts');
     const { endpoint, apiKey, retry: retries } = config;
-    return openMailboxClient({ endpoint, key: known(apiKey), retries, signal, version });
+    return openMailboxClient({ endpoint, key: known(apiKey), retries, signal, version, say });
   }
   const [store, { openWebhooks }] = await Promise.all([openStore(config), import('./webhooks.ts')]);
   return openWebhooks(store);

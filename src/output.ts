@@ -1,7 +1,20 @@
+import { fstatSync } from 'node:fs';
 import { styleText } from 'node:util';
 import type { Environment } from './configfile.ts';
 import { NexusError } from './errors.ts';
 import { visible, visibleLines } from './format.ts';
+import {
+  type Entry,
+  escaped,
+  type Facts,
+  framesIn,
+  jsonEntry,
+  journalLine,
+  type Level,
+  levels,
+  type LogSettings,
+  type Say,
+} from './logline.ts';
 import { type Cell, type Column, layOut } from './table.ts';
 
 /** What is written to: the process's own streams, or a test's. */
@@ -9,6 +22,8 @@ export interface Sink extends NodeJS.WritableStream {
   isTTY?: boolean;
   columns?: number;
   rows?: number;
+  /** The file descriptor below it, where it has one. */
+  fd?: number;
 }
 
 export interface OutputOptions {
@@ -19,6 +34,11 @@ export interface OutputOptions {
   env: Environment;
   /** Between two lines of progress where there is no terminal, ms. */
   progressEveryMs?: number;
+  /** What the command line and the environment say of the log: it cannot be set otherwise by `logAs`. */
+  log?: LogSettings;
+  /** On every entry of the log. */
+  facts?: Facts;
+  now?: () => Date;
 }
 
 export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan';
@@ -39,7 +59,11 @@ export interface Output {
   readonly json: boolean;
   /** stdout is a terminal. */
   readonly terminal: boolean;
-  /** Cells of that terminal, where it is one and says so. */
+  /** stderr has sentences for people; else it is a log for programs, which wants every fact and no repetition. */
+  readonly forPeople: boolean;
+  /** stdout is the journal, as stderr is: what an entry says there is not to be said by a result too. */
+  readonly inJournal: boolean;
+  /** Cells of the terminal that stdout is; absent elsewhere, and where nobody said. */
   readonly size: { width: number | undefined; height: number | undefined };
   /** A result is already on stdout. */
   readonly answered: boolean;
@@ -51,9 +75,15 @@ export interface Output {
   table: (columns: readonly Column[], rows: readonly (readonly Cell[])[]) => void;
   /** Raw bytes on stdout, resolved when they are taken; false when the reader has gone. */
   write: (bytes: Uint8Array) => Promise<boolean>;
-  info: (text: string) => void;
-  warn: (text: string) => void;
-  error: (text: string) => void;
+  error: Say;
+  warn: Say;
+  info: Say;
+  debug: Say;
+  log: (entry: Entry) => void;
+  /** A run in one line of the log; nothing for people, whom a result tells. */
+  summary: Say;
+  /** How the configuration wants the log, as far as nothing else was said. */
+  logAs: (settings: LogSettings) => void;
   progress: () => Progress;
   /** Coloured for stdout, where that shows colours. */
   style: (style: Style, text: string) => string;
@@ -61,12 +91,18 @@ export interface Output {
   flush: () => Promise<void>;
 }
 
-/** Priorities of journald, as it reads them from the beginning of a line. */
-const priorities = { error: '<3>', warn: '<4>', info: '<6>' } as const;
-
-export function createOutput({ stdout, stderr, json, env, progressEveryMs = 10_000 }: OutputOptions): Output {
-  const journal =
-    env['JOURNAL_STREAM'] !== undefined && env['JOURNAL_STREAM'] !== '' && stderr.isTTY !== true;
+export function createOutput({
+  stdout,
+  stderr,
+  json,
+  env,
+  progressEveryMs = 10_000,
+  log: said = {},
+  facts: always = {},
+  now = () => new Date(),
+}: OutputOptions): Output {
+  const journal = isJournal(stderr, env);
+  let { level = 'info', format = 'text' } = said;
   const pending = new Set<Promise<void>>();
   let answered = false;
   let gone = false;
@@ -110,28 +146,51 @@ export function createOutput({ stdout, stderr, json, env, progressEveryMs = 10_0
     aside(() => void put(`${text}\n`));
   }
 
-  function say(level: keyof typeof priorities, text: string): void {
-    const lines = visibleLines(text).split('\n');
-    const prefix = journal ? priorities[level] : '';
-    aside(() => stderr.write(lines.map((line) => `${prefix}${line}\n`).join('')));
+  function say(level: Level, text: string, facts?: Facts): void {
+    log({ level, message: text, ...(facts === undefined ? {} : { facts }) });
+  }
+
+  function log(entry: Entry): void {
+    if (levels.indexOf(entry.level) > levels.indexOf(level)) return;
+    const whole = { ...entry, facts: { ...always, ...entry.facts } };
+    const line =
+      format === 'json' ? jsonEntry(whole, now()) : journal ? journalLine(whole) : lineForPeople(entry);
+    aside(() => stderr.write(`${line}\n`));
+  }
+
+  function lineForPeople({ level, message, facts, shown }: Entry): string {
+    const text = visibleLines([shown ?? message, ...framesIn(facts?.stack)].join('\n'));
+    if (shown !== undefined || level === 'info') return text;
+    if (level === 'error') return `${paint(stderr, 'red', 'error:')} ${text}`;
+    if (level === 'warn') return `${paint(stderr, 'yellow', 'warning:')} ${text}`;
+    return paint(stderr, 'dim', `debug: ${text}`);
+  }
+
+  function forPeople(): boolean {
+    return format === 'text' && !journal;
   }
 
   return {
     json,
     terminal: stdout.isTTY === true,
+    get forPeople() {
+      return forPeople();
+    },
+    inJournal: isJournal(stdout, env),
     get size() {
       const there = stdout.isTTY === true;
+      // 0 where nobody said.
       return { width: (there && stdout.columns) || undefined, height: (there && stdout.rows) || undefined };
     },
     get answered() {
       return answered;
     },
     result(value) {
-      if (typeof value !== 'string') print(jsonLine(JSON.stringify(value)));
+      if (typeof value !== 'string') print(escaped(JSON.stringify(value)));
       else if (!json) print(visibleLines(value));
     },
     // A line's end is in none of the strings of JSON, only between its values.
-    resultJson: (text) => print(jsonLine(text.replace(/[\r\n]+/g, ' '))),
+    resultJson: (text) => print(escaped(text.replace(/[\r\n]+/g, ' '))),
     table(columns, rows) {
       if (json) return;
       print(layOut(columns, rows, stdout.isTTY === true ? stdout.columns : undefined).join('\n'));
@@ -142,14 +201,23 @@ export function createOutput({ stdout, stderr, json, env, progressEveryMs = 10_0
       if (failure !== undefined) throw failure;
       return !gone;
     },
-    info: (text) => say('info', text),
-    warn: (text) => say('warn', `${journal ? '' : `${paint(stderr, 'yellow', 'warning:')} `}${text}`),
-    error: (text) => say('error', `${journal ? '' : `${paint(stderr, 'red', 'error:')} `}${text}`),
+    error: (text, facts) => say('error', text, facts),
+    warn: (text, facts) => say('warn', text, facts),
+    info: (text, facts) => say('info', text, facts),
+    debug: (text, facts) => say('debug', text, facts),
+    log,
+    summary(text, facts) {
+      if (!forPeople()) say('info', text, facts);
+    },
+    logAs(settings) {
+      level = said.level ?? settings.level ?? level;
+      format = said.format ?? settings.format ?? format;
+    },
     progress() {
       // A terminal that has no width has no room for a line that is drawn over: ora would take it for many.
       const room = stderr.isTTY === true && (stderr.columns === undefined || stderr.columns > 0);
       const drawn = room && env['TERM'] !== 'dumb' && !env['CI'];
-      return drawn ? drawnProgress() : spokenProgress();
+      return drawn && forPeople() ? drawnProgress() : spokenProgress();
     },
     style: (style, text) => paint(stdout, style, text),
     async flush() {
@@ -164,7 +232,7 @@ export function createOutput({ stdout, stderr, json, env, progressEveryMs = 10_0
       wanted !== undefined && wanted !== ''
         ? wanted !== '0' && wanted !== 'false'
         : !env['NO_COLOR'] && stream.isTTY === true && env['TERM'] !== 'dumb';
-    return coloured && !journal ? styleText(style, text, { validateStream: false }) : text;
+    return coloured && forPeople() ? styleText(style, text, { validateStream: false }) : text;
   }
 
   function spokenProgress(): Progress {
@@ -215,10 +283,18 @@ export function createOutput({ stdout, stderr, json, env, progressEveryMs = 10_0
   }
 }
 
-/** JSON that is on one line, with what could control a terminal escaped as JSON allows. */
-function jsonLine(text: string): string {
-  return text.replace(
-    /[\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  );
+/**
+ * Whether a stream is the one that systemd connected to its journal. The variable alone says nothing: a child of a
+ * service inherits it, wherever its output goes.
+ */
+function isJournal({ fd, isTTY }: Sink, env: Environment): boolean {
+  const stream = env['JOURNAL_STREAM'];
+  if (stream === undefined || stream === '' || fd === undefined || isTTY === true) return false;
+  try {
+    const { dev, ino } = fstatSync(fd, { bigint: true });
+    return stream === `${dev}:${ino}`;
+  } catch {
+    // Closed: there is no journal at its end.
+    return false;
+  }
 }

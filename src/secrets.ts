@@ -66,3 +66,10 @@ async function contentOf(file: string): Promise<string | undefined> {
     });
   }
 }
+
+/** The names of the environment variables that a configuration takes secrets from. */
+export function secretVariables(config: unknown): string[] {
+  if (typeof config !== 'object' || config === null) return [];
+  const named: string[] = 'env' in config && typeof config.env === 'string' ? [config.env] : [];
+  return [...named, ...Object.values(config).flatMap(secretVariables)];
+}

@@ -4,10 +4,10 @@ import type { Store } from './stores/store.ts';
 export const containers = { sessions: 'append', payloads: 'create' } as const;
 
 /**
- * The tables that Nexus keeps, all partitioned by agent but `Agents` and `SignIns`, which have one partition, and
- * `Changes`, which has one a day. `Marks`, `Changes` and `SignIns` belong to one store and are never copied to another:
- * they tell a host that this very store is the one it shipped to, a reader of this very store what to read, and who is
- * signed in to its dashboard.
+ * The tables that Nexus keeps, all partitioned by agent but `Agents`, `SignIns` and `Jobs`, which have one partition,
+ * and `Changes`, which has one a day. `Marks`, `Changes` and `SignIns` belong to one store and are never copied to
+ * another: they tell a host that this very store is the one it shipped to, a reader of this very store what to read,
+ * and who is signed in to its dashboard. Nor are `Jobs`, which every host tells anew after each run.
  */
 export const tables = [
   'Agents',
@@ -21,6 +21,7 @@ export const tables = [
   'Mailboxes',
   'Alerts',
   'SignIns',
+  'Jobs',
 ] as const;
 
 /** Every agent that a store knows: by name, or by transcripts that a crash has left without it. */

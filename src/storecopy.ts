@@ -32,6 +32,9 @@ export interface Copied {
 }
 
 const pieceBytes = 4 * 1024 * 1024;
+/** Not as rows, or not at all. */
+const notCopied = new Set(['Agents', 'Sessions', 'Marks', 'Changes', 'SignIns', 'Jobs']);
+
 const sessionsDirectory = 'sessions/inbox/';
 
 /**
@@ -39,8 +42,8 @@ const sessionsDirectory = 'sessions/inbox/';
  * compared by length and digest and left; a transcript that is there in part goes on from there; one that differs is
  * left and reported. What was written is read back and compared. Run again, it goes on where it stopped.
  *
- * Not copied: the store's id, `Marks` and `Changes`, which belong to one store. The other keeps its own, so that hosts settle
- * with it before they believe anything.
+ * Not copied: the store's id, and of the tables those that belong to one store (`Marks`, `Changes`, `SignIns`) or that
+ * hosts tell anew (`Jobs`). The other keeps its own, so that hosts settle with it before they believe anything.
  */
 export async function copyStore(from: Store, to: Store, options: CopyOptions): Promise<Copied> {
   if ((await from.id()) === (await to.id()))
@@ -210,7 +213,7 @@ export async function copyStore(from: Store, to: Store, options: CopyOptions): P
   for (const table of tables)
     for (const agent of agents) {
       if (signal.aborted) return copied;
-      if (['Agents', 'Sessions', 'Marks', 'Changes', 'SignIns'].includes(table)) continue;
+      if (notCopied.has(table)) continue;
       await item(`${table} ${agent}`, () => copyRows(table, agent));
     }
   return copied;

@@ -75,3 +75,20 @@ function truncate(text: string, width: number): string {
   }
   return `${cut}…`;
 }
+
+/** Text in lines of at most `width` cells, broken between words, the further ones after `indent`; one line without. */
+export function wrapped(text: string, width: number | undefined, indent = ''): string[] {
+  if (width === undefined) return [text];
+  const lines: string[] = [];
+  let line = '';
+  for (const part of text.split(' ')) {
+    const longer = line === '' ? part : `${line} ${part}`;
+    if (line.trim() === '' || widthOf(longer) <= width) {
+      line = line.trim() === '' ? `${line}${part}` : longer;
+      continue;
+    }
+    lines.push(line);
+    line = `${indent}${part}`;
+  }
+  return [...lines, line];
+}

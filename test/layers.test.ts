@@ -59,12 +59,12 @@ const layers: [name: string, files: RegExp][] = [
   ['the terminal', /^(input|output)\.ts$/],
   [
     'nouns',
-    /^(sessions|changes|usage\w*|prices\w*|webhook\w+|alerts|alertsettings|budgets|budgetsettings|keys|config|secrets|sources|report|storecheck|storecopy|storecontents|signins)\.ts$/,
+    /^(sessions|changes|usage\w*|prices\w*|webhook\w+|alerts|alertsettings|budgets|budgetsettings|keys|config|secrets|sources|report|storecheck|storecopy|storecontents|signins|jobreports)\.ts$/,
   ],
   ['stores', /^stores\/(?!store\.ts)/],
   [
     'words and rules',
-    /^(agents|transcripts|nexus|mailbox|payload|exactjson|configfile|settings|jsonschema|context|format|table|nearest|slots)\.ts$|^stores\/store\.ts$/,
+    /^(agents|transcripts|nexus|mailbox|payload|exactjson|configfile|logline|settings|jsonschema|context|format|table|nearest|slots)\.ts$|^stores\/store\.ts$/,
   ],
   ['locks and disk', /^(processlock|diskerrors)\.ts$/],
   ['errors', /^errors\.ts$/],
@@ -146,6 +146,7 @@ describe('each effect has one home', () => {
     ['ora', /^ora$/, /^output\.ts$/],
     ['Fastify', /^(fastify|@fastify\/.*|pino)$/, /^http\/(server|listen)\.ts$/],
     ['chart.js', /^chart\.js$/, /^http\/dashboard\/client\//],
+    ['prom-client', /^prom-client$/, /^http\/metrics\.ts$/],
     ['chokidar', /^chokidar$/, /^jobs\/watch\.ts$/],
     ['JSON5', /^json5$/, /^openclaw\//],
     [
@@ -154,9 +155,10 @@ describe('each effect has one home', () => {
       /^(stores|openclaw)\/|^jobs\/(ledger|deliveriesfile)\.ts$|^(processlock|diskerrors|usagefile)\.ts$/,
     ],
     ['the Azure SDK', /^@azure\//, /^stores\/azure/],
-    ['child processes', /^node:(child_process|cluster)$/, /^$/],
+    // A program that hangs is ended with all that it began, which execa waits for.
+    ['child processes', /^node:(child_process|cluster)$/, /^channels\/command\.ts$/],
     ['threads', /^node:worker_threads$/, /^(indexer|commands\/usagethread)\.ts$/],
-    ['execa', /^execa$/, /^(openclaw\/cli|channels\/command|systemd\/command)\.ts$/],
+    ['execa', /^execa$/, /^(openclaw\/cli|systemd\/command)\.ts$/],
     ['the network', /^node:(https?|net|tls|http2|dgram|dns.*)$/, /^http\//],
   ];
   test.each(homes)('%s', (_, specifier, home) => {

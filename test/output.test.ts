@@ -1,9 +1,11 @@
+import { fstatSync } from 'node:fs';
 import { PassThrough, Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Environment } from '../src/configfile.ts';
 import { formatAge, formatBytes, formatCount, formatDuration, formatItems, visible } from '../src/format.ts';
+import type { LogSettings } from '../src/logline.ts';
 import { createOutput, type Output, type Sink } from '../src/output.ts';
 import { widthOf } from '../src/table.ts';
 
@@ -19,13 +21,35 @@ interface Situation {
   /** Width of the terminal that both streams are. */
   terminal?: number;
   progressEveryMs?: number;
+  /** What is below stderr. */
+  fd?: number;
+  /** stderr is the journal, for which this process's stdin stands. */
+  journal?: boolean;
+  log?: LogSettings;
 }
 
-function show({ json = false, env = {}, terminal, progressEveryMs = 10_000 }: Situation = {}): Shown {
+function show({
+  json = false,
+  env: said = {},
+  terminal,
+  progressEveryMs = 10_000,
+  journal = false,
+  fd = journal ? 0 : undefined,
+  log = {},
+}: Situation = {}): Shown {
+  const { dev, ino } = fstatSync(0, { bigint: true });
+  const env = journal ? { ...said, JOURNAL_STREAM: `${dev}:${ino}` } : said;
   const streams = [terminalOf(terminal), terminalOf(terminal)] as const;
   const [stdout, stderr] = streams.map((stream) => collected(stream));
   return {
-    output: createOutput({ stdout: streams[0], stderr: streams[1], json, env, progressEveryMs }),
+    output: createOutput({
+      stdout: streams[0],
+      stderr: fd === undefined ? streams[1] : Object.assign(streams[1], { fd }),
+      json,
+      env,
+      progressEveryMs,
+      log,
+    }),
     stdout: () => stdout?.() ?? '',
     stderr: () => stderr?.() ?? '',
   };
@@ -175,7 +199,7 @@ describe('colours', () => {
     [{ terminal: 80, env: { TERM: 'dumb' } }, false],
     [{ env: { FORCE_COLOR: '1' } }, true],
     [{ terminal: 80, env: { FORCE_COLOR: '0' } }, false],
-    [{ env: { FORCE_COLOR: '1', JOURNAL_STREAM: '8:1' } }, false],
+    [{ env: { FORCE_COLOR: '1' }, journal: true }, false],
   ])('with %j they are shown: %s', (situation, coloured) => {
     const { output, stderr } = show(situation);
     output.error('x');
@@ -184,16 +208,25 @@ describe('colours', () => {
 });
 
 describe('under journald', () => {
-  test('each line has its priority', () => {
-    const { output, stderr } = show({ env: { JOURNAL_STREAM: '8:1' } });
-    output.info('a\nb');
-    output.warn('c');
+  test('each entry is one line with its priority', () => {
+    const { output, stderr } = show({ journal: true, log: { level: 'debug' } });
+    output.info('a\nb', { job: 'upload', ok: true, ms: 3 });
+    output.warn('c', { reason: 'of "this"', agent: 'main', item: undefined });
     output.error('d');
-    expect(stderr()).toBe('<6>a\n<6>b\n<4>c\n<3>d\n');
+    output.debug('e');
+    expect(stderr()).toBe(
+      '<6>message="a\\nb" job=upload ok=true ms=3\n<4>message=c reason="of \\"this\\"" agent=main\n<3>message=d\n<7>message=e\n',
+    );
+  });
+
+  test('stderr that goes elsewhere has no priorities, though the variable was inherited', () => {
+    const { output, stderr } = show({ env: { JOURNAL_STREAM: '8:1' }, fd: 0 });
+    output.error('d');
+    expect(stderr()).toBe('error: d\n');
   });
 
   test('a terminal gets no priorities', () => {
-    const { output, stderr } = show({ env: { JOURNAL_STREAM: '8:1', NO_COLOR: '1' }, terminal: 80 });
+    const { output, stderr } = show({ journal: true, env: { NO_COLOR: '1' }, terminal: 80 });
     output.error('d');
     expect(stderr()).toBe('error: d\n');
   });

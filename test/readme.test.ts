@@ -6,6 +6,7 @@ import { readCommandLine } from '../src/commandline.ts';
 import { listSettings } from '../src/config.ts';
 import { type ErrorCode, exit, exitStatus, NexusError } from '../src/errors.ts';
 import { createServer } from '../src/http/server.ts';
+import { factNames } from '../src/logline.ts';
 import { openSignIns } from '../src/signins.ts';
 import { openLocalStore } from '../src/stores/local.ts';
 import { openUsage } from '../src/usage.ts';
@@ -112,4 +113,9 @@ test('the routes in the table are those that the endpoint has, as far as they ta
     await nouns.sessions.close();
     await rm(directory, { recursive: true, force: true });
   }
+});
+
+test('the table of fields of the log is that of the code, word for word', () => {
+  const rows = Object.entries(factNames).map(([name, meaning]) => [`\`${name}\``, meaning]);
+  expect(tableAfter('### Logging')).toEqual(rows);
 });

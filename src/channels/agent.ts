@@ -5,7 +5,7 @@ import { NexusError } from '../errors.ts';
 import { locate } from '../openclaw/locate.ts';
 import { notifyConfig } from '../openclaw/notifyconfig.ts';
 import { tellAgent } from '../openclaw/notify.ts';
-import { resolveSecret } from '../secrets.ts';
+import { resolveSecret, secretVariables } from '../secrets.ts';
 import { textOf } from './text.ts';
 
 /**
@@ -38,7 +38,7 @@ export async function agentNotice(
     hooksUrl,
     hooksToken: hooksToken === undefined ? undefined : await resolveSecret(hooksToken, env),
     inbox: known.workspace,
-    secretVariables: variablesOf(config),
+    secretVariables: secretVariables(config),
   });
   if (way.by === 'none') throw new NexusError('config', `${agent} is not to be told.`);
   const outcome = await tellAgent(way, {
@@ -59,11 +59,4 @@ function messageOf(notice: Notice): string {
     '',
     textOf(notice),
   ].join('\n');
-}
-
-/** The names of environment variables that the configuration takes secrets from. */
-function variablesOf(value: unknown): string[] {
-  if (typeof value !== 'object' || value === null) return [];
-  const named: string[] = 'env' in value && typeof value.env === 'string' ? [value.env] : [];
-  return [...named, ...Object.values(value).flatMap(variablesOf)];
 }

@@ -2,6 +2,7 @@ import type { Environment } from '../configfile.ts';
 import { NexusError } from '../errors.ts';
 import type { Notice } from '../alerts.ts';
 import { runFor } from './command.ts';
+import { gainsNoRights, mailPath, otherMailer, privilegedMailer } from './mailer.ts';
 import { bodyOf, cut } from './text.ts';
 
 export interface Email {
@@ -29,18 +30,26 @@ export async function mailNotice(
     wrapped(`${notice.title}\n\n${bodyOf(notice)}\n`),
     '',
   ].join('\n');
-  // It is beside what is only root's to run, where a user's PATH does not look.
-  const path = `${env['PATH'] ?? ''}:/usr/sbin:/usr/lib:/sbin`;
   const sender = from === undefined ? [] : ['-f', from];
   try {
-    await runFor(['sendmail', '-i', ...sender, '--', to], message, { ...env, PATH: path }, signal);
+    await runFor(['sendmail', '-i', ...sender, '--', to], message, { ...env, PATH: mailPath(env) }, signal);
   } catch (error) {
-    if (!(error instanceof NexusError) || error.code !== 'not_found') throw error;
+    if (!(error instanceof NexusError)) throw error;
+    const mailer = (await gainsNoRights()) ? await privilegedMailer(env) : undefined;
+    if (error.code !== 'not_found' && mailer !== undefined)
+      throw new NexusError('unavailable', error.message, {
+        hint: `${mailer} needs rights of its own, which units of Nexus cannot gain. ${otherMailer}`,
+        cause: error,
+      });
+    if (error.code !== 'not_found') throw error;
     throw new NexusError('unavailable', 'There is no sendmail on this machine.', {
       hint: 'Install one that speaks to your mail server, for example msmtp-mta or nullmailer.',
     });
   }
-  return `sendmail took it for ${to}`;
+  const taken = `sendmail took it for ${to}`;
+  const mailer = await privilegedMailer(env);
+  if (mailer === undefined) return taken;
+  return `${taken}, but units of Nexus could not send so: ${mailer} needs rights of its own, which they cannot gain. ${otherMailer}`;
 }
 
 /** Base64 in lines that RFC 5322 allows. */

@@ -4,7 +4,7 @@ import type { ChannelSettings } from '../alertsettings.ts';
 import type { Config } from '../config.ts';
 import type { Environment } from '../configfile.ts';
 import { NexusError } from '../errors.ts';
-import { resolveSecret } from '../secrets.ts';
+import { resolveSecret, secretVariables } from '../secrets.ts';
 
 /**
  * The channels of the configuration. A secret that is not there, like all else, is told when something is sent: one
@@ -29,11 +29,12 @@ function senderOf(settings: ChannelSettings, config: Config, env: Environment): 
     email: async (notice, _, signal) => {
       const { mailNotice } = await import('./email.ts');
       const { to, from } = settings;
-      return await mailNotice({ to: said(to), from }, notice, env, signal);
+      return await mailNotice({ to: said(to), from }, notice, without(env, secretVariables(config)), signal);
     },
     command: async (notice, id, signal) => {
       const { commandNotice } = await import('./command.ts');
-      return await commandNotice(said(settings.command), notice, id, env, signal);
+      const own = without(env, secretVariables(config));
+      return await commandNotice(said(settings.command), notice, id, own, signal);
     },
     agent: async (notice, id, signal) => {
       const { agentNotice } = await import('./agent.ts');
@@ -59,4 +60,8 @@ export function describeChannel({ kind, format, agent, to, command }: ChannelSet
 function said<T>(value: T | undefined): T {
   if (value === undefined) throw new NexusError('config', 'A channel in `alerts.channels` is not whole.');
   return value;
+}
+
+function without(env: Environment, names: readonly string[]): Environment {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !names.includes(name)));
 }

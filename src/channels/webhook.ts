@@ -27,6 +27,13 @@ export async function postNotice(
   signal: AbortSignal,
 ): Promise<string> {
   const { address, headers } = addressOf(webhook.url);
+  if (webhook.token !== undefined && !/^[\x21-\x7e]+$/.test(webhook.token))
+    throw new NexusError(
+      'config',
+      'The token of this channel holds what no header can carry, as a space or a line break.',
+    );
+  // Without it Discord says 204 of what it then does not keep (discord.com/developers: Execute Webhook).
+  if (webhook.format === 'discord') address.searchParams.set('wait', 'true');
   const request = requestOf(webhook.format, notice, id);
   const bearer = webhook.token === undefined ? {} : { authorization: `Bearer ${webhook.token}` };
   for (let attempt = 1; ; attempt++) {
@@ -67,10 +74,18 @@ export async function postNotice(
   }
 }
 
+const elsewhere = 'It sends elsewhere, where a secret does not go: write the URL that it names.';
+const gone = 'The receiver does not know this URL any more; make a new one there.';
 const hints: Record<number, string> = {
+  301: elsewhere,
+  302: elsewhere,
+  303: elsewhere,
+  307: elsewhere,
+  308: elsewhere,
   401: 'Look at the token of this channel in `alerts.channels`.',
   403: 'Look at the token of this channel in `alerts.channels`.',
-  404: 'The receiver does not know this URL any more; make a new one there.',
+  404: gone,
+  410: gone,
 };
 
 /** Node's fetch refuses a URL with a user in it, and says the URL in its error. */
@@ -82,10 +97,18 @@ export function addressOf(text: string): { address: URL; headers: Record<string,
   if (username === '' && password === '') return { address, headers: {} };
   address.username = '';
   address.password = '';
-  const basic = Buffer.from(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`).toString(
-    'base64',
-  );
+  const basic = Buffer.from(`${decoded(username)}:${decoded(password)}`).toString('base64');
   return { address, headers: { authorization: `Basic ${basic}` } };
+}
+
+/** A percent sign that was meant as one stays. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch (error) {
+    if (!(error instanceof URIError)) throw error;
+    return text;
+  }
 }
 
 export function codeOf(error: unknown): string {
@@ -102,19 +125,25 @@ interface Request {
 
 function requestOf(format: Webhook['format'], notice: Notice, id: string): Request {
   const { event, title } = notice;
-  const body = bodyOf(notice);
+  // What to do comes last, and is not what is to be cut.
+  const body = bodyOf({
+    ...notice,
+    ...(notice.error === undefined ? {} : { error: cut(notice.error, 600) }),
+  });
   const requests: Record<Webhook['format'], () => Request> = {
     json: () => ({
       headers: { ...json, 'idempotency-key': keyOf(id) },
       body: JSON.stringify(objectOf(notice, id)),
     }),
     slack: () => {
-      const text = cut(`${signs[event]} *${escaped(title)}*\n${escaped(body)}`, 3000);
-      return { headers: json, body: JSON.stringify({ text }) };
+      // Cut first: of half an escaped character people see the escape.
+      const text = `${signs[event]} *${escaped(cut(oneLine(title), 300))}*\n${escaped(cut(body, 2500))}`;
+      return { headers: json, body: JSON.stringify({ text, unfurl_links: false }) };
     },
     discord: () => {
-      const content = cut(`${marks[event]} **${title}**\n${body}`, 2000);
-      return { headers: json, body: JSON.stringify({ content, allowed_mentions: { parse: [] } }) };
+      const said = `${marks[event]} **${plain(cut(oneLine(title), 300))}**\n${plain(body)}`;
+      const message = { content: cut(said, 2000), allowed_mentions: { parse: [] }, flags: noEmbeds };
+      return { headers: json, body: JSON.stringify(message) };
     },
     ntfy: () => ({
       headers: {
@@ -124,7 +153,7 @@ function requestOf(format: Webhook['format'], notice: Notice, id: string): Reque
         tags: tags[event],
       },
       // Above 4096 bytes ntfy makes an attachment of it.
-      body: cut(body || textOf(notice), 1300),
+      body: cut(body === '' ? textOf(notice) : body, 1300),
     }),
   };
   return requests[format]();
@@ -149,12 +178,28 @@ function escaped(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 }
 
+/** SUPPRESS_EMBEDS of Discord's message flags: a link in an error is not to be fetched and shown. */
+const noEmbeds = 4;
+
+/** Names of files and units as they are, not as Markdown: Discord takes `_` and `*` in them for italics. */
+function plain(text: string): string {
+  return text
+    .split(/(`[^`\n]*`|https?:\/\/\S+)/)
+    .map((part, n) => (n % 2 === 1 ? part : part.replace(/[\\*_~|]/g, '\\$&')))
+    .join('');
+}
+
+function oneLine(text: string): string {
+  return text.replace(/[\r\n]+/g, ' ');
+}
+
 /** A header carries ASCII; ntfy reads other text as RFC 2047 writes it. */
 export function headerText(text: string): string {
-  const line = text.replace(/[\r\n]+/g, ' ');
+  const line = oneLine(text);
   return /^[\x20-\x7e]*$/.test(line) ? line : `=?UTF-8?B?${Buffer.from(line).toString('base64')}?=`;
 }
 
+/** Another for each id: what a receiver takes for a repeat it does not show. */
 function keyOf(id: string): string {
-  return id.replace(/[^\x21-\x7e]/g, '_');
+  return encodeURIComponent(id.toWellFormed()).slice(-1000);
 }

@@ -112,7 +112,7 @@ export async function unitFailed(
   const { unitFailure } = await import('../systemd/failure.ts');
   const { alertOnUnit } = await import('../jobs/unitalerts.ts');
   const { env, output, now } = given;
-  const { config, wrong } = await loadLeniently(env, given.configPath);
+  const { config, wrong } = await loadLeniently(env, given.configPath, output.logAs);
   const failure = await unitFailure(unit, env, user);
   if (wrong !== undefined && !failure.lines.some((line) => line.includes(wrong))) failure.lines.push(wrong);
   const around: AlertSurroundings = { config, env, now, warn: output.warn, info: output.info };
@@ -126,6 +126,8 @@ export async function unitFailed(
       schemaVersion: 1,
     });
   if (config.alerts.channels.length === 0)
-    output.warn(`${failure.reason} Nobody is told: there is no channel in \`alerts.channels\`.`);
+    output.warn(`${failure.reason} Nobody is told: there is no channel in \`alerts.channels\`.`, {
+      subject: `unit/${unit}`,
+    });
   return wrong === undefined ? exit.done : exitStatus(new NexusError('config', wrong));
 }

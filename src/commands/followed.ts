@@ -16,9 +16,9 @@ const lookEveryMs = 25;
 const nobody: Key = { name: 'nobody', hash: '0'.repeat(64), agents: '*', scopes: ['read'] };
 
 /**
- * Keys, mailboxes, budgets and alerts as the configuration file has them now: read again whenever it has changed. A file that has
- * become wrong is reported once and changes nothing. Where there have been keys, having none lets nobody in, instead
- * of everybody on this machine.
+ * Keys, mailboxes, budgets and alerts as the configuration file has them now: read again whenever it has changed. A
+ * file that has become wrong is reported once and changes nothing. Where there have been keys, having none lets nobody
+ * in, instead of everybody on this machine.
  */
 export function followConfig({ config, configPath, env, output }: Context): () => Promise<Followed> {
   let followed: Followed = config;
@@ -40,7 +40,9 @@ export function followConfig({ config, configPath, env, output }: Context): () =
       };
     } catch (error) {
       if (!(error instanceof NexusError)) throw error;
-      output.warn(`Keys, mailboxes, budgets and alerts stay as they were: ${describe(error)}`);
+      output.warn(`Keys, mailboxes, budgets and alerts stay as they were: ${describe(error)}`, {
+        code: error.code,
+      });
     }
   }
 

@@ -1,13 +1,14 @@
 import { existsSync } from 'node:fs';
-import { chown, mkdir } from 'node:fs/promises';
+import { chown, mkdir, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { otherMailer, privilegedMailer } from '../channels/mailer.ts';
 import type { Surroundings } from '../context.ts';
 import { errnoOf } from '../diskerrors.ts';
 import { exit, NexusError } from '../errors.ts';
 import { asAccount, findAccount } from '../systemd/account.ts';
 import { runCommand } from '../systemd/command.ts';
 import { type Mode, openSystemctl, type Systemctl, type UnitState } from '../systemd/systemctl.ts';
-import { type Standing, standingOf, writeMarked } from '../systemd/unitfiles.ts';
+import { type Standing, standingOf, unitDirectory, writeMarked } from '../systemd/unitfiles.ts';
 import type { Role } from '../systemd/units.ts';
 import { checkUnits, showUnits } from './installcheck.ts';
 import { giveKey, withEndpoint } from './installkey.ts';
@@ -56,6 +57,7 @@ export async function install(given: Surroundings, options: InstallOptions): Pro
   await giveKey(ready, given, say);
   const units = await writeUnits(ready, options.force, say);
   await startUnits(ready, units, systemctl, say);
+  await warnOf(ready, given);
   const { states, problems } = await checkUnits(ready, systemctl);
   for (const { unit, path: file, action } of units)
     if (action === 'kept')
@@ -73,21 +75,12 @@ async function makePlan(asked: Surroundings, mode: Mode, said: Role | undefined)
   const host = role === 'endpoint' ? undefined : await hostSite(given, mode);
   const endpoint = role === 'host' ? undefined : await endpointSite(given, mode, host === undefined);
   const told = host === undefined ? undefined : withEndpoint(host, endpoint);
-  return planOf(mode, role, { host: told, endpoint }, thisProgram(given), directory);
+  return planOf(mode, role, { host: told, endpoint }, thisProgram(given, host?.account.home), directory);
 }
 
 function installedRole(directory: string): Role {
   if (!existsSync(path.join(directory, 'nexus-serve.service'))) return 'host';
   return existsSync(path.join(directory, 'nexus-upload.service')) ? 'both' : 'endpoint';
-}
-
-/** Where an administrator's units lie, or a user's. */
-export function unitDirectory(mode: Mode, env: Record<string, string | undefined>): string {
-  if (mode === 'system') return '/etc/systemd/system';
-  const said = env['XDG_CONFIG_HOME'];
-  const config =
-    said !== undefined && path.isAbsolute(said) ? said : path.join(env['HOME'] ?? '/', '.config');
-  return path.join(config, 'systemd', 'user');
 }
 
 export const usersFile = '/etc/sysusers.d/nexus.conf';
@@ -229,14 +222,19 @@ async function startUnits(
   const changed = new Set(
     units.filter(({ action }) => action === 'written' || action === 'updated').map(({ unit }) => unit),
   );
-  if (changed.size > 0) await systemctl.run('daemon-reload');
+  // An installation before this one may have been killed at any step.
+  const files = new Map(plan.files.map((file) => [file.unit, file]));
+  const standing = await Promise.all(plan.files.map(({ unit }) => systemctl.state(unit)));
+  if (changed.size > 0 || standing.some(({ needsReload }) => needsReload))
+    await systemctl.run('daemon-reload');
   for (const unit of enabledOf(plan)) {
     const before = await systemctl.state(unit);
+    const isNewer = await isNewerThan(before.since, files.get(unit));
     if (!before.enabled) {
       await systemctl.run('enable', '--quiet', unit);
       say(`enabled ${unit}`);
     }
-    const verb = verbFor(before, changed.has(unit));
+    const verb = verbFor(before, changed.has(unit) || isNewer);
     if (verb === undefined) continue;
     // A backfill takes its time; one that does not start is told by what is looked at afterwards.
     const { status, stderr } = await systemctl.try(verb, ...(unit === backfill ? ['--no-block'] : []), unit);
@@ -248,6 +246,12 @@ async function startUnits(
   }
 }
 
+/** What somebody changed is for them to take into use. */
+async function isNewerThan(since: number, file: Plan['files'][number] | undefined): Promise<boolean> {
+  if (file === undefined || (await standingOf(file.path, file.text)) !== 'same') return false;
+  return (await stat(file.path)).mtimeMs > since;
+}
+
 function verbFor(state: UnitState, changed: boolean): 'start' | 'restart' | undefined {
   const runs = state.active === 'active' || state.active === 'activating';
   // One that runs goes on as it began; one that has ended well is done.
@@ -255,6 +259,21 @@ function verbFor(state: UnitState, changed: boolean): 'start' | 'restart' | unde
     return runs || (state.started && state.result === 'success') ? undefined : 'start';
   if (!runs) return 'start';
   return changed ? 'restart' : undefined;
+}
+
+/** What units cannot do as things are, and a run by hand can. */
+async function warnOf({ host, endpoint, program }: Plan, { env, output }: Surroundings): Promise<void> {
+  const { warn } = output;
+  const channels = (host ?? endpoint)?.config.alerts.channels ?? [];
+  const mailer = channels.some(({ kind }) => kind === 'email') ? await privilegedMailer(env) : undefined;
+  if (mailer !== undefined)
+    warn(
+      `No alert will go out by e-mail: ${mailer} needs rights of its own, which units cannot gain. ${otherMailer}`,
+    );
+  if (host?.byCommandLine.mail === true && program.openclaw === undefined)
+    warn(
+      'Agents would be told of their mail by `openclaw agent`, and no openclaw was found. Turn on hooks in openclaw.json, or run this again with its directory on the PATH.',
+    );
 }
 
 function report(

@@ -24,6 +24,7 @@ export interface Plan {
   role: Role;
   host: HostSite | undefined;
   endpoint: Site | undefined;
+  program: Program;
   /** Unit files by path, in the order in which they are written. */
   files: { unit: string; path: string; text: string }[];
   /** Directories that must be there for the units to write to, and whose they are. */
@@ -80,7 +81,7 @@ export function planOf(
   // Made one by one where the workspace is there, so that only they need be open to the unit.
   const inboxes =
     host === undefined ? [] : inboxesOf(host).map((inbox) => ({ path: inbox, site: host, parent: false }));
-  return { mode, role, host, endpoint, files, directories: [...directories, ...inboxes] };
+  return { mode, role, host, endpoint, program, files, directories: [...directories, ...inboxes] };
 }
 
 function valuesOf(
@@ -90,21 +91,34 @@ function valuesOf(
   host: HostSite | undefined,
   program: Program,
 ): Values {
-  const network = networkOf(kind, site.config);
+  const { openclaw } = program;
+  const runsOpenclaw = openclaw !== undefined && host !== undefined && runsCommandLine(kind, host);
+  // Releases before 2026.8 work on the message themselves where there is no gateway, and call the model's provider.
+  const network = runsOpenclaw ? 'any' : networkOf(kind, site.config);
   const writes = kind === 'serve' || host === undefined ? [] : writesOf(kind, host);
-  const own = [site.config.dataDir, ...writes].flatMap(bothNames);
+  if (runsOpenclaw) writes.push(host.state.stateDir, ...outsideState(host));
+  const { textfile } = site.config.metrics;
+  const measured =
+    textfile === undefined || kind === 'serve' || kind === 'alert@' ? [] : [path.dirname(textfile)];
+  const own = [site.config.dataDir, ...writes, ...measured].flatMap(bothNames);
   const read = [
     ...(host === undefined ? [] : [host.state.stateDir, ...outsideState(host)]),
     path.dirname(site.configPath),
     path.dirname(program.node),
     path.dirname(path.dirname(program.script)),
-    ...(kind === 'pull-webhooks' && program.openclaw !== undefined ? packageOf(program.openclaw) : []),
+    ...(runsOpenclaw ? packageOf(openclaw) : []),
   ].flatMap(bothNames);
   const state = site.account.home === endpointHome && mode === 'system';
   const environment = [
     ...Object.entries(site.env).filter(([name]) => name !== 'HOME'),
-    ...(kind === 'pull-webhooks' && program.openclaw !== undefined
-      ? [['PATH', `${path.dirname(program.openclaw)}:/usr/local/bin:/usr/bin:/bin`] as const]
+    // OpenClaw needs the Node that Nexus needs, and the one in /usr/bin may be older.
+    ...(runsOpenclaw
+      ? [
+          [
+            'PATH',
+            [...new Set([openclaw, program.node].map((file) => path.dirname(file))), ...usualPath].join(':'),
+          ] as const,
+        ]
       : []),
   ].map(([name, value]) => word(`${name}=${value ?? ''}`));
   const command = [program.node, program.script, '--config', site.configPath];
@@ -120,11 +134,13 @@ function valuesOf(
     credentials: credentialsOf(kind, site.settings).map(
       (name) => `${name}:${credentialFile(mode, site, name)}`,
     ),
+    // An empty line: nothing at all is no value to systemd 252.
+    fallbacks: kind === 'alert@' ? credentialsOf(kind, site.settings).map((name) => `${name}:\\n`) : [],
     target: mode === 'system' ? 'multi-user.target' : 'default.target',
     // What ProtectHome= and PrivateTmp= hide is shown again, read-only; the rest can be read anyway.
-    read: distinct(read.filter(isHidden)).map(pathWord),
+    read: distinct(read.filter((one) => isHidden(one) && !own.includes(one))).map(pathWord),
     write: distinct(state ? own.filter((one) => !isWithin(one, endpointHome)) : own).map(pathWord),
-    protect: distinct(protectedOf(kind, site, host, state)).map(pathWord),
+    protect: runsOpenclaw ? [] : distinct(protectedOf(kind, site, host, state)).map(pathWord),
     privateNetwork: network === 'none' ? ['yes'] : [],
     deny: network === 'local' ? ['any'] : [],
     allow: network === 'local' ? ['localhost'] : [],
@@ -132,8 +148,15 @@ function valuesOf(
   };
 }
 
+const usualPath = ['/usr/local/bin', '/usr/bin', '/bin'];
+
+/** The unit tells agents by `openclaw agent`. */
+function runsCommandLine(kind: string, { byCommandLine }: HostSite): boolean {
+  return kind !== 'serve' && (byCommandLine.alerts || (kind === 'pull-webhooks' && byCommandLine.mail));
+}
+
 /** What a job writes outside of its data directory. */
-function writesOf(kind: string, host: HostSite): string[] {
+export function writesOf(kind: string, host: Pick<HostSite, 'config' | 'state'>): string[] {
   const { agents } = host.state;
   switch (kind) {
     case 'upload':
@@ -155,7 +178,7 @@ function writesOf(kind: string, host: HostSite): string[] {
 }
 
 /** SQLite makes `-shm` beside a database whose gateway was killed, and cannot read what is in its `-wal` without. */
-function databaseDirectories({ state }: HostSite): string[] {
+function databaseDirectories({ state }: Pick<HostSite, 'state'>): string[] {
   return state.agents.flatMap(({ databases }) => databases.map((file) => path.dirname(file)));
 }
 
@@ -166,7 +189,7 @@ function protectedOf(kind: string, site: Site, host: HostSite | undefined, state
   return [...config, ...host.state.agents.flatMap(({ databases }) => databases.flatMap(bothNames))];
 }
 
-function inboxesOf({ config, state }: HostSite): string[] {
+function inboxesOf({ config, state }: Pick<HostSite, 'config' | 'state'>): string[] {
   return state.agents
     .filter(({ id }) => config.agents[id]?.skip !== true)
     .map(({ workspace }) => path.join(workspace, 'inbox'));
@@ -194,7 +217,8 @@ function networkOf(kind: string, config: Config): Network {
   const store =
     config.endpoint !== undefined ? reach(config.endpoint) : config.store.kind === 'azure' ? 'any' : 'none';
   if (told || beats || store === 'any') return 'any';
-  if (kind === 'upload' || kind === 'backfill') return store;
+  const tellsAgent = channels.some((channel) => isSettings(channel) && channel['kind'] === 'agent');
+  if ((kind === 'upload' || kind === 'backfill') && !tellsAgent) return store;
   // They may speak to OpenClaw's gateway, on this machine unless it is said to be elsewhere.
   return config.notify.hooksUrl === undefined ? 'local' : reach(config.notify.hooksUrl);
 }
@@ -229,15 +253,19 @@ export function credentialFile(mode: Mode, site: Site, name: string): string {
 }
 
 /** This Node and this Nexus, as units call them: by names that an upgrade of either leaves. */
-export function thisProgram({ env, version }: Surroundings): Program {
+export function thisProgram({ env, version }: Surroundings, home: string | undefined): Program {
   const script = process.argv[1];
   if (script === undefined) throw new NexusError('config', 'It cannot be told where nexus itself lies.');
-  return { version, node: process.execPath, script: realpathSync(script), openclaw: onPath('openclaw', env) };
+  return { version, node: process.execPath, script: realpathSync(script), openclaw: openclawIn(env, home) };
 }
 
-function onPath(name: string, env: Record<string, string | undefined>): string | undefined {
-  return (env['PATH'] ?? '')
-    .split(':')
+/** sudo leaves out of the PATH where a user's package managers put programs. */
+const inHome = ['.local/bin', '.npm-global/bin', '.local/share/pnpm', '.volta/bin', '.bun/bin', 'bin'];
+
+function openclawIn(env: Record<string, string | undefined>, home: string | undefined): string | undefined {
+  const name = 'openclaw';
+  const others = home === undefined ? [] : inHome.map((directory) => path.join(home, directory));
+  return [...(env['PATH'] ?? '').split(':'), path.dirname(process.execPath), ...others]
     .filter((directory) => path.isAbsolute(directory))
     .map((directory) => path.join(directory, name))
     .find((file) => realOf(file) !== undefined);

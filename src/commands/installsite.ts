@@ -7,6 +7,7 @@ import type { Surroundings } from '../context.ts';
 import { errnoOf } from '../diskerrors.ts';
 import { failedWith, NexusError } from '../errors.ts';
 import { locate, type State } from '../openclaw/locate.ts';
+import { notifyConfig } from '../openclaw/notifyconfig.ts';
 import { type Account, asAccount, findAccount } from '../systemd/account.ts';
 import type { Mode } from '../systemd/systemctl.ts';
 import { plainWord } from '../systemd/units.ts';
@@ -25,6 +26,8 @@ export interface Site {
 /** A host's site with the OpenClaw that it looks after. */
 export interface HostSite extends Site {
   state: State;
+  /** By `openclaw agent`, which writes into OpenClaw's state, agents are told of their mail, or an agent of alerts. */
+  byCommandLine: { mail: boolean; alerts: boolean };
   /** `config.endpoint` is this machine's own, and the configuration file does not say so yet. */
   newEndpoint?: boolean;
 }
@@ -69,10 +72,35 @@ export async function hostSite(given: Surroundings, mode: Mode): Promise<HostSit
   const account = await accountOf(uid, env, mode);
   const site = await siteOf(given.env, account, said, carriedToJobs);
   // With that user's own names: `~` in openclaw.json means their home.
-  const found = await asAccount(account, () =>
-    locate(openclawEnvironment(site.config, locating(site, state))),
-  );
-  return { ...site, state: found };
+  return await asAccount(account, async () => {
+    const found = await locate(openclawEnvironment(site.config, locating(site, state)));
+    return { ...site, state: found, byCommandLine: commandLineOf(site, found) };
+  });
+}
+
+function commandLineOf({ config, env }: Site, state: State): HostSite['byCommandLine'] {
+  const own = openclawEnvironment(config, env);
+  const { by, hooksUrl, hooksToken } = config.notify;
+  const isToldSo = (agent: string, said: typeof by) =>
+    notifyConfig({
+      state,
+      agent,
+      env: own,
+      by: said,
+      hooksUrl,
+      hooksToken: hooksToken === undefined ? undefined : 'some',
+      inbox: '',
+      secretVariables: [],
+    }).way.by === 'cli';
+  const ways = state.agents
+    .filter(({ id }) => config.agents[id]?.skip !== true)
+    .map(({ id }) => ({ id, said: config.agents[id]?.notify ?? by }));
+  const told = config.alerts.channels.flatMap((channel) => (channel.kind === 'agent' ? [channel.agent] : []));
+  return {
+    mail: ways.some(({ id, said }) => isToldSo(id, said)),
+    // As in channels/agent.ts: one that is not told of mail is told of alerts all the same.
+    alerts: ways.some(({ id, said }) => told.includes(id) && isToldSo(id, said === 'none' ? 'auto' : said)),
+  };
 }
 
 /** The user `nexus` in its own home; with a user's own systemd, that user. */
@@ -198,6 +226,11 @@ export function remembered(given: Surroundings, unitDirectory: string): Surround
     plainWord(word).split(/=(.*)/s),
   );
   const env = { ...given.env };
+  // Where `openclaw` was found.
+  const found = textOf(path.join(unitDirectory, 'nexus-pull-webhooks.service'));
+  const places = /^Environment=("?PATH=.*)$/m.exec(found)?.[1];
+  if (places !== undefined)
+    env['PATH'] = [env['PATH'] ?? '', plainWord(places).slice('PATH='.length)].join(':');
   for (const [name = '', value] of known)
     if (carriedToJobs.some((one) => one === name)) env[name] = env[name] || value;
   const file = /^ExecStart=.* --config ("(?:[^"\\]|\\.)*"|\S+) upload$/m.exec(text)?.[1];

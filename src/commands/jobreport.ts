@@ -2,10 +2,12 @@ import { openclawEnvironment } from '../config.ts';
 import type { Context } from '../context.ts';
 import { formatBytes, formatDuration, formatItems } from '../format.ts';
 import type { Attending } from '../jobs/attend.ts';
+import { setAsideSummary } from '../jobs/failures.ts';
 import type { JobSurroundings, Progress } from '../jobs/job.ts';
+import type { Facts } from '../logline.ts';
 import { openNexus } from '../open.ts';
 import type { Output } from '../output.ts';
-import { type Report, skippedIn } from '../report.ts';
+import { type FailedItem, type Report, skippedIn } from '../report.ts';
 
 /** Nobody reads faster, and a run over fifty thousand transcripts says as much. */
 const betweenUpdatesMs = 100;
@@ -15,8 +17,8 @@ const mostNamed = 20;
 
 /** What attends the runs of a job: its monitor and its alerts. */
 export function attendingIn(context: Context, dryRun: boolean): Attending {
-  const { config, env, output, signal, now } = context;
-  return { config, env, signal, now, dryRun, warn: output.warn, info: output.info };
+  const { config, env, output, signal, now, version } = context;
+  return { config, env, signal, now, version, dryRun, warn: output.warn, info: output.info };
 }
 
 /** What a job is given of a command's context, with a line of progress drawn meanwhile. */
@@ -35,8 +37,9 @@ export async function withProgress<T>(
       env: openclawEnvironment(config, env),
       signal,
       now,
-      openNexus: () => openNexus(config, signal, context.version),
-      warn: (message) => output.warn(message),
+      openNexus: () => openNexus(config, signal, context.version, output.debug),
+      warn: output.warn,
+      failed: logFailed(output),
       progress: (state) => {
         const elapsed = now().getTime() - began;
         if (elapsed - told < betweenUpdatesMs) return;
@@ -61,12 +64,57 @@ export function progressText(state: Progress, elapsedMs: number): string {
   );
 }
 
+/** Names what fails in the log, when it fails: a backfill may take hours. People are told at the end. */
+export function logFailed(output: Output): (item: FailedItem, facts: Facts) => void {
+  return ({ item, reason }, facts) => {
+    if (!output.forPeople) output.error(named({ item, reason }), { item, ...facts });
+  };
+}
+
+/** Many a reason begins with the path itself. */
+function named({ item, reason }: FailedItem): string {
+  return reason.startsWith(item) ? reason : `${item}: ${reason}`;
+}
+
+function warnSetAside(output: Output, { setAside = [] }: Report): void {
+  const count = setAside.length;
+  if (count === 0) return;
+  output.warn(`${setAsideSummary(count)}.`, { setAside: count });
+}
+
+/** Who else is at work, a line an agent, and the run in one line. */
+function logReport(output: Output, report: Report): void {
+  const { done, already, skipped, moved, failed, oversized, setAside = [], bytes, durationMs, ok } = report;
+  for (const { item, reason } of report.busy ?? []) output.warn(`${item}: ${reason}`, { item, code: 'busy' });
+  for (const [agent, audit] of Object.entries(report.agents))
+    (audit.stored + audit.failed > 0 ? output.info : output.debug)('Agent done.', {
+      agent,
+      stored: audit.transcripts,
+      already: audit.already,
+      skipped: skippedIn(audit),
+      moved: audit.moved,
+      failed: audit.failed,
+      bytes: audit.bytes,
+    });
+  warnSetAside(output, report);
+  output.summary(report.dryRun ? 'Run ended; nothing was stored.' : 'Run ended.', {
+    ok,
+    stored: done,
+    already,
+    skipped,
+    moved,
+    failed: failed.length + oversized.length,
+    setAside: setAside.length,
+    bytes,
+    ms: durationMs,
+  });
+}
+
 /** The audit by agent, what was skipped and why, what failed and why, and the run in one sentence. */
 export function showReport(output: Output, report: Report, archive: string): void {
-  if (output.json) {
-    output.result(report);
-    return;
-  }
+  if (!output.forPeople) logReport(output, report);
+  if (output.json) output.result(report);
+  if (output.json || output.inJournal) return;
   const agents = Object.entries(report.agents);
   const stored = report.dryRun ? 'to store' : 'stored now';
   const verified = agents.some(([, audit]) => audit.verified !== undefined);
@@ -91,17 +139,11 @@ export function showReport(output: Output, report: Report, archive: string): voi
       ]),
     );
   for (const [reason, count] of reasonsOf(report)) output.result(`skipped ${count}: ${reason}`);
-  const unwell = [...report.failed, ...report.oversized, ...(report.busy ?? [])];
-  // Many a reason begins with the path itself.
-  for (const { item, reason } of unwell.slice(0, mostNamed))
-    output.error(reason.startsWith(item) ? reason : `${item}: ${reason}`);
+  const unwell = output.forPeople ? [...report.failed, ...report.oversized, ...(report.busy ?? [])] : [];
+  for (const item of unwell.slice(0, mostNamed)) output.error(named(item));
   if (unwell.length > mostNamed)
     output.error(`and ${unwell.length - mostNamed} more; --json names them all.`);
-  const { setAside = [] } = report;
-  if (setAside.length > 0)
-    output.warn(
-      `${formatItems(setAside.length, 'item')} failed too often and ${setAside.length === 1 ? 'is' : 'are'} set aside: \`nexus status\` names ${setAside.length === 1 ? 'it' : 'them'}, \`nexus retry\` tries again.`,
-    );
+  if (output.forPeople) warnSetAside(output, report);
   output.result(summary(report, archive));
 }
 

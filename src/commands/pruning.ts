@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe } from '../errors.ts';
+import { codeIn, type Say } from '../logline.ts';
 import type { Webhooks } from '../mailbox.ts';
 
 const minuteMs = 60_000;
@@ -13,7 +14,7 @@ const deliveriesEveryMs = 24 * 60 * minuteMs;
 export interface Pruning {
   signal: AbortSignal;
   /** Told of a run that failed; the next one makes up for it. */
-  warn: (sentence: string) => void;
+  warn: Say;
   random?: () => number;
   wait?: (ms: number, signal: AbortSignal) => Promise<void>;
   /** ms, of any clock that only goes on. */
@@ -40,7 +41,7 @@ export async function pruneHourly(
       if (deliveries) deliveriesAt = began;
     } catch (error) {
       if (signal.aborted) return;
-      warn(`Old webhooks could not be removed: ${describe(error)}`);
+      warn(`Old webhooks could not be removed: ${describe(error)}`, { code: codeIn(error) });
     }
     next = everyMs - 5 * minuteMs + random() * 10 * minuteMs;
   }

@@ -1,14 +1,16 @@
 import { openclawEnvironment } from '../config.ts';
 import type { Context } from '../context.ts';
 import { formatCount, formatDuration, formatItems } from '../format.ts';
-import { attend } from '../jobs/attend.ts';
+import { attend, attendRounds } from '../jobs/attend.ts';
+import { setAsideSummary } from '../jobs/failures.ts';
 import { runPull } from '../jobs/pull.ts';
 import { type Notified, type PullAudit, type PullReport, pullStatus } from '../jobs/pullreport.ts';
 import type { PullSurroundings } from '../jobs/pullsite.ts';
 import { tellDue } from '../jobs/pulltell.ts';
+import type { Facts } from '../logline.ts';
 import { openMailbox } from '../open.ts';
 import type { Output } from '../output.ts';
-import { attendingIn } from './jobreport.ts';
+import { attendingIn, logFailed } from './jobreport.ts';
 
 export interface PullOptions {
   agent: string[];
@@ -30,10 +32,11 @@ export async function pull(context: Context, options: PullOptions): Promise<numb
   const around: PullSurroundings = {
     config,
     env: openclawEnvironment(config, env),
-    openMailbox: () => openMailbox(config, grace.signal, version),
+    openMailbox: () => openMailbox(config, grace.signal, version, output.debug),
     signal,
     now,
-    warn: (message) => output.warn(message),
+    warn: output.warn,
+    failed: logFailed(output),
     progress(items) {
       delivered += items;
       if (options.follow !== true) line.update(`pull-webhooks: ${formatItems(delivered, 'item')} delivered`);
@@ -42,13 +45,16 @@ export async function pull(context: Context, options: PullOptions): Promise<numb
   };
   const request = { agents: options.agent };
   try {
+    const attending = attendingIn(context, false);
+    const passed = (audit: PullAudit, agent: string) => showPass(output, audit, agent);
     const { report, unavailable } = await (options.follow === true
-      ? (await import('../jobs/pullfollow.ts')).followPull(request, around, (audit, agent) =>
-          showPass(output, audit, agent),
-        )
-      : attend(attendingIn(context, false), 'pull-webhooks')(() => runPull(request, around)));
+      ? attendRounds(attending, 'pull-webhooks', async ({ ended }) => {
+          const { followPull } = await import('../jobs/pullfollow.ts');
+          return await followPull(request, { ...around, ended }, passed);
+        })
+      : attend(attending, 'pull-webhooks')(() => runPull(request, around)));
     line.stop();
-    showPull(output, report);
+    showPull(output, report, options.follow === true);
     return pullStatus(report, unavailable);
   } finally {
     line.stop();
@@ -80,14 +86,40 @@ function showPass(output: Output, audit: PullAudit, agent: string): void {
     ...(audit.delivered > 0 ? [`${formatItems(audit.delivered, 'item')} delivered`] : []),
     ...notifiedParts(audit.notified),
   ];
-  output.info(`pull-webhooks: ${agent}: ${parts.join(', ')}.`);
+  output.info(`pull-webhooks: ${agent}: ${parts.join(', ')}.`, factsOf(audit, agent));
 }
 
-function showPull(output: Output, report: PullReport): void {
-  if (output.json) {
-    output.result(report);
-    return;
-  }
+function factsOf({ delivered, already, failed, notified }: PullAudit, agent: string): Facts {
+  const told = notified.done + notified.admitted + notified.repeated;
+  return { agent, delivered, already, told, untold: notified.failed, failed };
+}
+
+/** Who else is at work, a line an agent, and the run in one line. */
+function logPull(output: Output, report: PullReport, follow: boolean): void {
+  for (const { item, reason } of report.busy ?? []) output.warn(`${item}: ${reason}`, { item, code: 'busy' });
+  // Each pass of many has been told.
+  if (!follow)
+    for (const [agent, audit] of Object.entries(report.agents)) {
+      const facts = factsOf(audit, agent);
+      const eventful = Object.values(facts).some((fact) => typeof fact === 'number' && fact > 0);
+      (eventful ? output.info : output.debug)('Agent done.', facts);
+    }
+  const { ok, delivered, already, notified, failed, durationMs } = report;
+  output.summary('Run ended.', {
+    ok,
+    delivered,
+    already,
+    told: notified.done + notified.admitted + notified.repeated,
+    untold: notified.failed,
+    failed: failed.length,
+    ms: durationMs,
+  });
+}
+
+function showPull(output: Output, report: PullReport, follow: boolean): void {
+  if (!output.forPeople) logPull(output, report, follow);
+  if (output.json) output.result(report);
+  if (output.json || output.inJournal) return;
   const agents = Object.entries(report.agents);
   if (agents.length > 0)
     output.table(
@@ -106,10 +138,11 @@ function showPull(output: Output, report: PullReport): void {
         notified.waiting,
       ]),
     );
-  const unwell = [...report.failed, ...(report.busy ?? [])];
+  const unwell = output.forPeople ? [...report.failed, ...(report.busy ?? [])] : [];
   for (const { item, reason } of unwell.slice(0, mostNamed)) output.error(`${item}: ${reason}`);
   if (unwell.length > mostNamed)
     output.error(`and ${unwell.length - mostNamed} more; --json names them all.`);
+  if (report.setAside.length > 0) output.warn(`${setAsideSummary(report.setAside.length)}.`);
   const told = notifiedParts(report.notified);
   const parts = [
     `${formatItems(report.delivered, 'item')} delivered`,

@@ -5,6 +5,7 @@ import type { Config } from '../config.ts';
 import type { Context } from '../context.ts';
 import { describe } from '../errors.ts';
 import { channelNames, sendAlerts } from '../jobs/hostalerts.ts';
+import { codeIn } from '../logline.ts';
 import type { Store } from '../stores/store.ts';
 import type { Usage } from '../usage.ts';
 
@@ -37,7 +38,11 @@ export async function keepSpending(
       await usage.catchUp();
       if (!signal.aborted && performance.now() - watchedAt >= watchesEveryMs) {
         watchedAt = performance.now();
-        await watch({ ...context, config: { ...context.config, ...(await followed()) } }, usage, store);
+        await watch(
+          { ...context, signal, config: { ...context.config, ...(await followed()) } },
+          usage,
+          store,
+        );
       }
     } catch (error) {
       if (signal.aborted) return;
@@ -45,7 +50,7 @@ export async function keepSpending(
       if (performance.now() - (warned.get(sentence) ?? -warnsEveryMs) >= warnsEveryMs) {
         warned.clear();
         warned.set(sentence, performance.now());
-        context.output.warn(sentence);
+        context.output.warn(sentence, { code: codeIn(error) });
       }
     }
     // Only what is served keeps the process alive.
@@ -55,7 +60,7 @@ export async function keepSpending(
 
 /** One look at what was spent: raises what is due in the store that it was spent in, and sends it. */
 export async function watch(
-  { config, env, now, output }: Pick<Context, 'config' | 'env' | 'now' | 'output'>,
+  { config, env, now, output, signal }: Pick<Context, 'config' | 'env' | 'now' | 'output' | 'signal'>,
   usage: Pick<Usage, 'query'>,
   store: Store,
 ): Promise<void> {
@@ -69,6 +74,6 @@ export async function watch(
     host: config.host,
     now: now(),
   });
-  for (const { title } of raised) output.warn(title);
-  await sendAlerts(alerts, { config, env, now, warn: output.warn, info: output.info });
+  for (const { title, subject, event, next } of raised) output.warn(title, { subject, event, next });
+  await sendAlerts(alerts, { config, env, now, signal, warn: output.warn, info: output.info });
 }

@@ -3,14 +3,19 @@ import { isSettings, type Settings } from '../configfile.ts';
 import { type Config, openclawEnvironment } from '../config.ts';
 import type { Context } from '../context.ts';
 import { describe, exit, exitStatus, failedWith, NexusError } from '../errors.ts';
-import { formatAge, formatBytes, formatItems } from '../format.ts';
+import { formatAge, formatDuration, formatItems } from '../format.ts';
 import { isLeftAlone } from '../jobs/failures.ts';
 import { type Ledger, ledgerFile, openLedger, type Run } from '../jobs/ledger.ts';
+import { mailStore } from '../jobs/mailfailures.ts';
 import { type Standing, standingOf } from '../jobs/standing.ts';
 import { archivePlace, isFresh, openMailbox, openNexus } from '../open.ts';
 import { locate, type State } from '../openclaw/locate.ts';
+import { isMe, type Look, lookAtUnits, userOf } from '../systemd/unitstates.ts';
 import { valueAt } from '../settings.ts';
+import { logStatus } from './statuslog.ts';
 import { type AgentMail, type Mail, mailOf, type Problem, usesMail } from './statusmail.ts';
+import { showStatus } from './statusshow.ts';
+import type { Units, UnitsGiven, UnitStanding } from './statusunits.ts';
 
 interface NexusStanding {
   kind: 'embedded' | 'azure' | 'endpoint';
@@ -38,6 +43,12 @@ export interface Status {
   nexus: NexusStanding;
   agents: Standing[];
   jobs: Record<string, JobStanding | null>;
+  /** Units and timers of Nexus, of the machine and of this user; absent where systemd has none. */
+  units?: UnitStanding[];
+  /** Since when the backfill runs as a unit, ISO 8601; absent while it does not. */
+  backfillSince?: string;
+  /** What is worth knowing and nothing to do about. */
+  notes?: string[];
   /** Of those agents that have any; absent where no webhooks are received or pulled. */
   mail?: AgentMail[];
   problems: Problem[];
@@ -57,15 +68,15 @@ export interface StatusOptions {
   alert?: boolean;
 }
 
-/** Whether all is well: 0 only then, 69 when Nexus cannot be reached, else 3. Changes nothing but alerts. */
+/** Whether all is well: 0 only then, 69 when Nexus cannot be reached, else 3. Changes nothing but alerts and metrics. */
 export async function status(context: Context, { alert = false }: StatusOptions = {}): Promise<number> {
   const { config, output } = context;
   const now = context.now().getTime();
   const problems: Problem[] = [];
-  const { nexus, failure } = await reach(context, problems);
+  const [{ nexus, failure }, looks] = await Promise.all([reach(context, problems), looksOf(context, now)]);
   const ledger = existsSync(ledgerFile(config)) ? openLedger(ledgerFile(config), output.warn) : undefined;
   try {
-    const state = await openclawState(context, problems);
+    const state = await openclawState(context, problems, looks);
     // Out of reach it is taken for the one that was shipped to last.
     const store = nexus.store ?? ledger?.latestStore() ?? '';
     const agents: Standing[] = [];
@@ -75,8 +86,19 @@ export async function status(context: Context, { alert = false }: StatusOptions 
         agents.push(await standingOf(state, agent, config, ledger, store, now));
       }
     const jobs = lastRuns(ledger);
-    problems.push(...problemsSetAside(ledger, config.setAsideAfter));
-    problems.push(...agents.flatMap((agent) => problemsOf(agent, now)), ...problemsOfJobs(jobs, agents));
+    const units = await unitsHere(looks, { config, ledger, state, now });
+    const { backfillSince } = units;
+    // History waits for it, and that is as it should be.
+    const first = backfillSince !== undefined && !hasBackfilled(ledger);
+    const notes = first
+      ? [
+          `The first backfill is running since ${formatDuration(now - backfillSince)}; what it has not reached is not archived yet.`,
+          ...units.notes,
+        ]
+      : units.notes;
+    problems.push(...units.problems, ...problemsSetAside(ledger, config.setAsideAfter));
+    problems.push(...agents.flatMap((agent) => problemsOf(agent, now, first)));
+    problems.push(...problemsOfJobs(jobs, agents, units.silent, first));
     const mail = await mailHere(context, nexus, agents, now);
     problems.push(...(mail?.problems ?? []));
     const standing: Status = {
@@ -86,22 +108,37 @@ export async function status(context: Context, { alert = false }: StatusOptions 
       host: config.host,
       openclaw:
         state === undefined
-          ? { error: problems[0]?.problem ?? '' }
+          ? { error: problems[0]?.problem ?? 'There is none.' }
           : { stateDir: state.stateDir, warnings: state.warnings },
       nexus,
       agents,
       jobs,
+      ...(looks.length === 0 ? {} : { units: units.standings }),
+      ...(backfillSince === undefined ? {} : { backfillSince: new Date(backfillSince).toISOString() }),
+      ...(notes.length === 0 ? {} : { notes }),
       ...(mail === undefined || mail.agents.length === 0 ? {} : { mail: mail.agents }),
       problems,
     };
+    logStatus(output, standing);
     if (output.json) output.result(standing);
-    else show(context, standing, now);
-    if (alert) await (await import('./statusalerts.ts')).alertDue(context, problems);
+    else if (!output.inJournal) showStatus(context, standing, now);
+    await (await import('./statustold.ts')).tellStatus(context, now, standing);
+    if (alert) await (await import('./statusalerts.ts')).alertDue(context, problems, units.undecided);
     if (failure !== undefined) return exitStatus(failure);
     return standing.ok ? exit.done : exit.someFailed;
   } finally {
     ledger?.close();
   }
+}
+
+/** What systemd says, where it runs and has units of Nexus: a machine without is not slowed. */
+async function looksOf({ env }: Context, now: number): Promise<Look[]> {
+  return process.platform === 'linux' ? await lookAtUnits(env, now) : [];
+}
+
+async function unitsHere(looks: readonly Look[], given: UnitsGiven): Promise<Units> {
+  if (looks.length === 0) return { standings: [], problems: [], notes: [], silent: [], undecided: [] };
+  return (await import('./statusunits.ts')).unitsOn(looks, given);
 }
 
 /** Asks Nexus for its store's id; an embedded store that is not there yet is not made for that. */
@@ -161,17 +198,28 @@ function impatient(config: Config): Config {
   };
 }
 
-async function openclawState(context: Context, problems: Problem[]): Promise<State | undefined> {
+async function openclawState(
+  context: Context,
+  problems: Problem[],
+  looks: readonly Look[],
+): Promise<State | undefined> {
   try {
     return await locate(openclawEnvironment(context.config, context.env));
   } catch (error) {
     if (!failedWith(error, 'config', 'forbidden')) throw error;
+    if (error.code === 'config' && isElsewhere(looks)) return undefined;
     problems.push({
       problem: error.message,
       next: error.hint ?? 'Set OPENCLAW_STATE_DIR to the state directory of OpenClaw.',
     });
     return undefined;
   }
+}
+
+/** No OpenClaw is missed where only the endpoint is installed, nor where the jobs are another user's. */
+function isElsewhere(looks: readonly Look[]): boolean {
+  const hosts = looks.filter(({ host }) => host);
+  return hosts.length > 0 ? hosts.every((look) => !isMe(userOf(look))) : looks.length > 0;
 }
 
 /** Of pulls only where one ran: most hosts have no webhooks. */
@@ -184,6 +232,11 @@ function lastRuns(ledger: Ledger | undefined): Status['jobs'] {
     return [job, { startedAt, endedAt, ok, report, ...(unwell.length > 0 ? { unwell } : {}) }];
   });
   return Object.fromEntries(runs.filter(([job, run]) => job !== pullName || run !== null));
+}
+
+/** A backfill once came to its end. */
+function hasBackfilled(ledger: Ledger | undefined): boolean {
+  return (ledger?.runs('backfill', mostRuns) ?? []).some((run) => Object.keys(auditsIn(run)).length > 0);
 }
 
 /** The agents whose own last run did not end well, though a later one, of other agents, did. */
@@ -203,7 +256,8 @@ function auditsIn({ report }: Run): Settings {
   return isSettings(audits) ? audits : {};
 }
 
-function problemsOf(standing: Standing, now: number): Problem[] {
+/** `first`: the first backfill is on its way to what waits. */
+function problemsOf(standing: Standing, now: number, first: boolean): Problem[] {
   const { agent, oversized, unreadable } = standing;
   const problems = unreadable.map(({ path, reason, command }) => ({
     problem: reason.includes(path) ? `${agent}: ${reason}` : `${agent}: ${path}: ${reason}`,
@@ -221,7 +275,7 @@ function problemsOf(standing: Standing, now: number): Problem[] {
     });
   const waiting = Object.values(standing.eras).reduce((sum, era) => sum + era.unshipped, 0);
   const oldest = standing.oldestUnshippedAt === undefined ? now : Date.parse(standing.oldestUnshippedAt);
-  if (waiting > 0 && now - oldest >= lagMs)
+  if (!first && waiting > 0 && now - oldest >= lagMs)
     problems.push({
       problem: `${agent}: ${formatItems(waiting, 'transcript')} not shipped, the oldest event from ${formatAge(oldest, now)}.`,
       next: 'Run `nexus upload`, or `nexus backfill` when it never ran.',
@@ -230,7 +284,7 @@ function problemsOf(standing: Standing, now: number): Problem[] {
   if (pruned !== undefined && pruned - now <= pruneSoonMs)
     problems.push({
       problem: `${agent}: ${standing.prunedFirst} is not shipped, and OpenClaw ${pruned <= now ? 'may delete it any time' : `may delete it ${formatAge(pruned, now)}`}.`,
-      next: 'Run `nexus backfill` now.',
+      next: first ? 'The backfill that is running is on its way to it.' : 'Run `nexus backfill` now.',
     });
   return problems;
 }
@@ -239,21 +293,30 @@ function problemsOf(standing: Standing, now: number): Problem[] {
 function problemsSetAside(ledger: Ledger | undefined, after: number): Problem[] {
   return (ledger?.allFailures() ?? [])
     .filter((failure) => isLeftAlone(failure, after))
-    .map(({ agent, item, count, reason }) => ({
-      problem: `${agent}: ${item} is set aside after ${count} failures: ${reason}`,
-      next: `When it is mended, run \`nexus retry\` with its name or --all.`,
+    .map(({ store, agent, item, count, reason }) => ({
+      problem: `${agent}: ${store === mailStore ? 'the webhook ' : ''}${item} is set aside after ${count} failures: ${reason}`,
+      next:
+        store === mailStore
+          ? 'It is pending still. When it is mended, run `nexus retry` with its id or --all; `nexus webhooks drop` with its id gives it up.'
+          : `When it is mended, run \`nexus retry\` with its name or --all.`,
     }));
 }
 
-function problemsOfJobs(jobs: Status['jobs'], agents: Standing[]): Problem[] {
+/** `silent`: jobs of which something worse is told already. */
+function problemsOfJobs(
+  jobs: Status['jobs'],
+  agents: Standing[],
+  silent: readonly string[],
+  first: boolean,
+): Problem[] {
   const found = agents.some(({ eras }) => Object.values(eras).some((era) => era.found > 0));
   const ran = jobNames.some((job) => (jobs[job] ?? null) !== null);
   const nothing =
-    !ran && found
+    !ran && found && !first
       ? [{ problem: 'Nothing was archived from this host yet.', next: 'Run `nexus backfill`.' }]
       : [];
   const failed = Object.entries(jobs).flatMap(([job, run]) =>
-    run === null || (run.ok && run.unwell === undefined)
+    run === null || silent.includes(job) || (run.ok && run.unwell === undefined)
       ? []
       : [
           {
@@ -263,85 +326,4 @@ function problemsOfJobs(jobs: Status['jobs'], agents: Standing[]): Problem[] {
         ],
   );
   return [...nothing, ...failed];
-}
-
-function show({ output }: Context, status: Status, now: number): void {
-  const { nexus } = status;
-  output.result(`host      ${status.host}`);
-  output.result(`openclaw  ${'error' in status.openclaw ? 'not found' : status.openclaw.stateDir}`);
-  output.result(
-    `archive   ${nexus.where} (${nexus.kind}, ${nexus.reachable ? 'reachable' : 'not reachable'})`,
-  );
-  for (const [job, run] of Object.entries(status.jobs)) {
-    const when =
-      run === null
-        ? 'never ran'
-        : `${run.ok ? 'well' : 'not well'}, ${formatAge(Date.parse(run.endedAt), now)}`;
-    output.result(`${(job === pullName ? 'webhooks' : job).padEnd(8)}  ${when}`);
-  }
-  if (status.agents.length > 0) {
-    output.result('');
-    output.table(
-      [
-        { title: 'agent' },
-        { title: 'era' },
-        { title: 'found' },
-        { title: 'shipped' },
-        { title: 'not yet' },
-        { title: 'bytes', align: 'right' as const },
-        { title: 'waiting since' },
-        { title: 'pruned by OpenClaw' },
-      ],
-      status.agents.flatMap((standing) => rowsOf(standing, now)),
-    );
-  }
-  if (status.mail !== undefined) {
-    output.result('');
-    output.table(
-      [
-        { title: 'mailbox' },
-        { title: 'host' },
-        { title: 'pending' },
-        { title: 'bytes', align: 'right' as const },
-        { title: 'waiting since' },
-        { title: 'to tell' },
-        { title: 'unanswered' },
-      ],
-      status.mail.map(({ agent, as, host, pending, bytes, oldestAt, untold, admitted, failed }) => [
-        nameOf(agent, as),
-        host ?? '-',
-        pending,
-        formatBytes(bytes),
-        oldestAt === undefined ? '-' : formatAge(Date.parse(oldestAt), now),
-        untold,
-        admitted + failed,
-      ]),
-    );
-  }
-  output.result('');
-  if (status.ok) output.result(output.style('green', 'All is well.'));
-  for (const { problem, next } of status.problems)
-    output.result(`${output.style('red', 'not well:')} ${problem} ${next}`);
-}
-
-function rowsOf(standing: Standing, now: number): (string | number)[][] {
-  const name = nameOf(standing.agent, standing.as);
-  const waiting =
-    standing.oldestUnshippedAt === undefined ? '-' : formatAge(Date.parse(standing.oldestUnshippedAt), now);
-  const pruned = standing.prunedAt === undefined ? '-' : formatAge(Date.parse(standing.prunedAt), now);
-  const eras = Object.entries(standing.eras);
-  if (eras.length === 0) return [[name, '-', 0, 0, 0, formatBytes(0), waiting, pruned]];
-  return eras.map(([era, { found, shipped, unshipped, bytes }], index) => [
-    index === 0 ? name : '',
-    era,
-    found,
-    shipped,
-    unshipped,
-    formatBytes(bytes),
-    ...(index === 0 ? [waiting, pruned] : ['', '']),
-  ]);
-}
-
-function nameOf(agent: string, as: string): string {
-  return as === agent ? agent : `${agent} (as ${as})`;
 }

@@ -1,35 +1,80 @@
 import type { Context } from '../context.ts';
 import { describe } from '../errors.ts';
+import { formatAge } from '../format.ts';
+import { type FirstRun, firstRunOf } from '../jobs/firstrun.ts';
 import { heartbeatOf } from '../jobs/heartbeat.ts';
-import { alertOnStatus } from '../jobs/unitalerts.ts';
+import { codeIn } from '../logline.ts';
+import { ledgerFile, openLedger } from '../jobs/ledger.ts';
+import { alertOnStatus, type Found } from '../jobs/unitalerts.ts';
 
 /** What is found that no job can say of itself bears a subject of this kind. */
 const kinds = ['silent'];
 
-/** Sends the alerts that are due. What goes wrong with that is a warning, and the status stays what it is. */
+/** What is silent while the first backfill is at work, because it is. */
+const waitsForFirst = new Set(['silent/upload', 'silent/backfill']);
+
+/**
+ * Sends the alerts that are due; those of subjects that are undecided go on if they last. What goes wrong with that is
+ * a warning, and the status stays what it is.
+ */
 export async function alertDue(
   context: Context,
   problems: readonly { problem: string; next: string; subject?: string }[],
+  undecided: readonly string[] | 'all',
 ): Promise<void> {
-  const { config, env, now, output } = context;
-  const around = { config, env, now, warn: output.warn, info: output.info };
-  const found = problems.flatMap(({ subject, ...problem }) =>
-    subject === undefined ? [] : [{ subject, ...problem }],
-  );
+  const { config, env, now, output, signal } = context;
+  const around = { config, env, now, signal, warn: output.warn, info: output.info };
   const heartbeat = heartbeatOf(config, 'status', env, output.warn);
+  let first: FirstRun | undefined;
   try {
-    await alertOnStatus(around, found, kinds);
+    first = await firstRun(context);
+    // Of another kind nobody would see the end, and it would last for ever.
+    const found = problems.flatMap(({ subject, ...problem }) =>
+      subject !== undefined && kinds.some((kind) => subject.startsWith(`${kind}/`))
+        ? [{ subject, ...problem }]
+        : [],
+    );
+    const waiting = first === undefined ? [] : found.filter(({ subject }) => waitsForFirst.has(subject));
+    const due = found.filter((one) => !waiting.includes(one));
+    await alertOnStatus(
+      around,
+      first?.stalled === true ? [...due, stalled(first, now())] : due,
+      undecided === 'all' ? [] : kinds,
+      undecided === 'all' ? [] : [...undecided, ...waiting.map(({ subject }) => subject)],
+    );
   } catch (error) {
-    output.warn(`Alerts cannot be sent: ${describe(error)}`);
+    output.warn(`Alerts cannot be sent: ${describe(error)}`, { code: codeIn(error) });
   }
   try {
     await alertOnSpending(context);
   } catch (error) {
-    output.warn(`Spending cannot be watched: ${describe(error)}`);
+    output.warn(`Spending cannot be watched: ${describe(error)}`, { code: codeIn(error) });
   }
-  const [first] = problems;
-  if (first === undefined) await heartbeat.end('well', 'All is well.');
-  else await heartbeat.end('failed', problems.map(({ problem }) => problem).join('\n'));
+  const named = problems.map(({ problem }) => problem).join('\n');
+  if (named === '') await heartbeat.end('well', 'All is well.');
+  else if (first?.stalled === false)
+    await heartbeat.end('well', `The first backfill is not done yet. Until then:\n${named}`);
+  else await heartbeat.end('failed', named);
+}
+
+async function firstRun({ config, now, output }: Context): Promise<FirstRun | undefined> {
+  const ledger = openLedger(ledgerFile(config), output.warn);
+  try {
+    return await firstRunOf(config, ledger, now().getTime());
+  } finally {
+    ledger.close();
+  }
+}
+
+function stalled({ underWay, progressAt }: FirstRun, now: Date): Found {
+  const when = formatAge(progressAt, now);
+  return {
+    subject: 'silent/backfill',
+    problem: underWay
+      ? `the first backfill is at work and has archived nothing since ${when}.`
+      : `nothing was archived from it yet, and nothing has tried to since ${when}.`,
+    next: 'Look at `nexus status` and `journalctl -u nexus-backfill`, or run `nexus backfill`.',
+  };
 }
 
 /** Where the store is used from here, what was spent is watched here too; an endpoint watches its own. */

@@ -90,7 +90,7 @@ export async function copy(context: Context, { from, to, verify }: CopyOptions):
       ...(stopped === undefined ? {} : { interrupted: stopped }),
     });
   else {
-    for (const { item, reason } of copied.failed) output.error(`${item}: ${reason}`);
+    for (const { item, reason } of copied.failed) output.error(`${item}: ${reason}`, { item });
     const { blobs, rows } = copied;
     output.result(
       `copy: ${formatCount(blobs.copied)} of ${formatItems(blobs.found, 'blob')} and ` +

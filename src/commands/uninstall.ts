@@ -3,9 +3,9 @@ import path from 'node:path';
 import type { Surroundings } from '../context.ts';
 import { exit, NexusError } from '../errors.ts';
 import { type Mode, openSystemctl } from '../systemd/systemctl.ts';
-import { ownership, removeFile } from '../systemd/unitfiles.ts';
+import { ownership, removeFile, unitDirectory } from '../systemd/unitfiles.ts';
 import { unitsOf } from '../systemd/units.ts';
-import { isRoot, unitDirectory, usersFile } from './install.ts';
+import { isRoot, usersFile } from './install.ts';
 import { endpointHome, endpointUser } from './installsite.ts';
 
 export interface UninstallOptions {

@@ -1,8 +1,8 @@
 import type { Context } from '../context.ts';
-import { attend } from '../jobs/attend.ts';
+import { attend, attendRounds } from '../jobs/attend.ts';
 import { runJob } from '../jobs/job.ts';
 import { archivePlace } from '../open.ts';
-import { reportStatus } from '../report.ts';
+import { type Report, reportStatus } from '../report.ts';
 import { attendingIn, showReport, withProgress } from './jobreport.ts';
 
 export interface UploadOptions {
@@ -21,19 +21,24 @@ export async function upload(context: Context, options: UploadOptions): Promise<
     all: false,
     verify: false,
   };
-  const repeats = options.watch === true;
-  const attended = attend({ ...attendingIn(context, request.dryRun), repeats }, 'upload');
+  const attending = attendingIn(context, request.dryRun);
   const { report, unavailable } = await withProgress(context, 'upload', async (around) => {
-    if (!options.watch) return await attended(() => runJob(request, around));
+    if (!options.watch) return await attend(attending, 'upload')(() => runJob(request, around));
     const { watch } = await import('../jobs/watch.ts');
-    return await watch(request, around, (done) => showPass(context, done), attended);
+    return await attendRounds(attending, 'upload', (rounds) =>
+      watch(request, around, (done) => showPass(context, done), rounds),
+    );
   });
   showReport(context.output, report, archivePlace(context.config));
   return reportStatus(report, unavailable);
 }
 
 /** What one pass of `--watch` did, on stderr: stdout gets the sum at the end. */
-function showPass(context: Context, report: { done: number; bytes: number }): void {
+function showPass(context: Context, report: Report): void {
   if (report.done > 0)
-    context.output.info(`upload: ${report.done} transcripts stored, ${report.bytes} bytes.`);
+    context.output.info(`upload: ${report.done} transcripts stored, ${report.bytes} bytes.`, {
+      stored: report.done,
+      bytes: report.bytes,
+      ms: report.durationMs,
+    });
 }

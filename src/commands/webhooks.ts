@@ -2,6 +2,7 @@ import type { Context } from '../context.ts';
 import { describe, failedWith, NexusError } from '../errors.ts';
 import { withField } from '../exactjson.ts';
 import { formatAge, formatBytes, formatCount, formatItems } from '../format.ts';
+import { codeIn } from '../logline.ts';
 import { type ItemFilter, type ListedItem, type Mailbox, positionOf } from '../mailbox.ts';
 import { openMailbox } from '../open.ts';
 import type { ItemCost } from '../usagesessions.ts';
@@ -152,7 +153,9 @@ async function costOf(context: Context, id: string): Promise<ItemCost | undefine
     // A key that may pull need not be one that may read.
     if (!(error instanceof NexusError)) throw error;
     if (!failedWith(error, 'forbidden', 'not_found'))
-      context.output.warn(`What it cost cannot be told: ${describe(error)}`);
+      context.output.warn(`What it cost cannot be told: ${describe(error)}`, {
+        code: codeIn(error),
+      });
     return undefined;
   }
 }

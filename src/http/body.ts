@@ -23,6 +23,8 @@ export function refuseLength(contentLength: string | undefined, limit: number, s
 
 /** A request's body, not read until somebody wants it. */
 export interface Body {
+  /** Bytes that were read so far. */
+  readonly bytes: number;
   /**
    * All of it, and no further than `limit` bytes: then `too_large` with that sentence. `took` is told of the bytes of
    * each piece, and ends it by throwing.
@@ -32,10 +34,13 @@ export interface Body {
 
 /** `begin` is called before the first byte is read: the moment to answer `Expect: 100-continue`. */
 export function bodyOf(stream: Readable, begin: () => void): Body {
+  let length = 0;
   return {
+    get bytes() {
+      return length;
+    },
     async read(limit, sentence, took = () => undefined) {
       const pieces: Buffer[] = [];
-      let length = 0;
       begin();
       try {
         // Not destroyed when refused half-way: that would close the connection before the answer is out.
@@ -54,7 +59,7 @@ export function bodyOf(stream: Readable, begin: () => void): Body {
   };
 }
 
-export const noBody: Body = { read: () => Promise.resolve(Buffer.alloc(0)) };
+export const noBody: Body = { bytes: 0, read: () => Promise.resolve(Buffer.alloc(0)) };
 
 /** Refuses bytes that are not what a `Content-Digest` says of them. */
 export function checkDigest(bytes: Buffer, field: string | undefined): void {

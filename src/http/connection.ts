@@ -1,5 +1,6 @@
 import type * as z from 'zod';
 import { NexusError } from '../errors.ts';
+import type { Say } from '../logline.ts';
 import { checkKey, type Endpoint, readEndpoint } from './endpoint.ts';
 import { type Answer, type Ask, openRequester, type Requester } from './request.ts';
 import { defaultRetries, type Retries } from './retry.ts';
@@ -17,6 +18,8 @@ export interface ClientOptions {
   timeoutMs?: number;
   /** Default: when the endpoint is another machine, where the network is dearer than the processor. */
   compress?: boolean;
+  /** Told of each request that is tried again. */
+  say?: Say | undefined;
   fetch?: typeof fetch;
   random?: () => number;
   now?: () => Date;
@@ -51,6 +54,7 @@ export function openConnection(options: ClientOptions): Connection {
     retries,
     timeoutMs,
     signal: options.signal,
+    say: options.say,
     fetch: options.fetch ?? fetch,
     random: options.random ?? Math.random,
     now: options.now ?? (() => new Date()),

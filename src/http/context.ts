@@ -1,12 +1,14 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Key, Scope } from '../keys.ts';
 import type { Webhooks } from '../mailbox.ts';
+import type { Facts } from '../logline.ts';
 import type { Nexus } from '../nexus.ts';
 import type { Secret } from '../secrets.ts';
 import type { Mailboxes } from '../sources.ts';
 import type { Usage } from '../usage.ts';
 import type { Asked, Caller } from './auth.ts';
 import { type Body, noBody } from './body.ts';
+import type { Log } from './log.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -19,7 +21,7 @@ declare module 'fastify' {
     /** Set by the server before any route that is not open. */
     caller: Caller | null;
     /** More for the request's line in the log. */
-    facts: Record<string, string> | null;
+    facts: Facts | null;
   }
 }
 
@@ -35,6 +37,7 @@ export interface Routes {
   secretOf: (secret: Secret) => Promise<string>;
   version: string;
   now: () => Date;
+  log: Log;
   readyMs: number;
   /** The most bytes of webhooks in memory at once; more are asked to come later. */
   webhookBytes: number;

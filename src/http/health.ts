@@ -1,9 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { NexusError } from '../errors.ts';
 import type { Routes } from './context.ts';
+import { errorEntry } from './log.ts';
 
 /** `/healthz`: the process serves. `/readyz`: its store answers within the time for it. Both open to anybody. */
-export function healthRoutes({ app, sessions, version, readyMs }: Routes): void {
+export function healthRoutes({ app, sessions, version, log, readyMs }: Routes): void {
   let probe: Promise<void> | undefined;
 
   /** One probe at a time, however many ask: nobody without a key can load the store. */
@@ -34,11 +35,11 @@ export function healthRoutes({ app, sessions, version, readyMs }: Routes): void 
         await Promise.race([
           storeAnswers(),
           delay(readyMs, undefined, { signal: patience.signal }).then(() => {
-            throw new Error(`no answer within ${readyMs} ms`);
+            throw new NexusError('unavailable', `There was no answer within ${readyMs} ms.`);
           }),
         ]);
       } catch (error) {
-        request.log.warn({ err: error }, 'the store does not answer');
+        log(errorEntry('warn', 'The store does not answer.', error, request.id));
         // Said to anybody, so nothing of the inside.
         throw new NexusError('unavailable', 'The store does not answer.');
       } finally {

@@ -6,6 +6,9 @@ const looksEveryMs = 3000;
 /** How long an answer waits for a look when nothing else is said; then it says as of when it is. */
 const usualPatienceMs = 2000;
 
+/** What the log says of a look that failed. */
+export const notLooked = 'It could not be looked for what was stored since.';
+
 /** Lets the index take up what was stored since, one look at a time, and waits for it a little. Never rejects. */
 export function openRecent(
   usage: Pick<Usage, 'catchUp'>,

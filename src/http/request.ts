@@ -1,4 +1,5 @@
-import { type ErrorCode, NexusError } from '../errors.ts';
+import { type ErrorCode, messageOf, NexusError } from '../errors.ts';
+import type { Say } from '../logline.ts';
 import type { Endpoint } from './endpoint.ts';
 import { pause, pauseAfter, type Retries, retryAfterMs } from './retry.ts';
 import { headers, parseJson } from './wire.ts';
@@ -43,6 +44,7 @@ export interface RequesterOptions {
   retries: Retries;
   timeoutMs: number;
   signal: AbortSignal | undefined;
+  say: Say | undefined;
   fetch: typeof fetch;
   random: () => number;
   now: () => Date;
@@ -164,7 +166,15 @@ export function openRequester(options: RequesterOptions): Requester {
       let last: TryAgain | undefined;
       for (let n = 0; n < retries.tries; n++) {
         signal?.throwIfAborted();
-        if (last !== undefined) await pause(pauseAfter(n - 1, retries, last.afterMs, random), signal);
+        if (last !== undefined) {
+          const ms = pauseAfter(n - 1, retries, last.afterMs, random);
+          options.say?.(`${endpoint.base} is asked again: ${last.why}`, {
+            method: request.method,
+            attempt: n + 1,
+            ms: Math.round(ms),
+          });
+          await pause(ms, signal);
+        }
         const result = await once(request, signal, last !== undefined);
         if ('headers' in result) return result;
         last = result;
@@ -287,15 +297,15 @@ function sentenceIn(text: string): string | undefined {
 
 /** What went wrong on the way, in a few words: fetch hides it in the cause. */
 export function whyOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
+  if (!(error instanceof Error)) return messageOf(error);
   const { cause } = error;
   if (cause instanceof Error && error.message !== cause.message) {
     const code = 'code' in cause && typeof cause.code === 'string' ? cause.code : undefined;
     return code !== undefined && !cause.message.includes(code)
-      ? `${code} ${cause.message}`.trim()
-      : cause.message;
+      ? `${code} ${messageOf(cause)}`.trim()
+      : messageOf(cause);
   }
-  return error.message;
+  return messageOf(error);
 }
 
 const sliceBytes = 64 * 1024;

@@ -88,7 +88,7 @@ function told<T>(request: FastifyRequest, check: () => T): T {
     return check();
   } catch (error) {
     if (!failedWith(error, 'unauthorized')) throw error;
-    request.facts = { ...request.facts, why: error.message };
+    request.facts = { ...request.facts, reason: error.message };
     throw notKnown(error);
   }
 }

@@ -8,22 +8,27 @@ import Fastify, {
   LogController,
 } from 'fastify';
 import { checkAgentId } from '../agents.ts';
+import type { JobReports } from '../jobreports.ts';
 import type { Key } from '../keys.ts';
 import type { Webhooks } from '../mailbox.ts';
+import { codeIn } from '../logline.ts';
 import type { Nexus } from '../nexus.ts';
 import type { Secret } from '../secrets.ts';
 import type { Mailboxes } from '../sources.ts';
 import type { Usage } from '../usage.ts';
 import { authenticate } from './auth.ts';
 import { bodyOf } from './body.ts';
-import { askedBy, type Routes } from './context.ts';
+import { askedBy, bodyIn, type Routes } from './context.ts';
 import { type DashboardOptions, dashboardRoutes } from './dashboard/routes.ts';
 import { answerError, errorOf, unknownRoute } from './failures.ts';
 import { healthRoutes } from './health.ts';
 import { itemRoutes } from './items.ts';
-import type { Log } from './log.ts';
+import { jobRoutes } from './jobs.ts';
+import { errorEntry, fastifyLogger, type Log, requestEntry } from './log.ts';
 import { mailboxRoutes } from './mailboxes.ts';
 import { markRoutes } from './marks.ts';
+import { type Metrics, openMetrics } from './metrics.ts';
+import { metricsRoutes } from './metricsroute.ts';
 import { ownStore } from './ownstore.ts';
 import { pendingRoutes } from './pending.ts';
 import { sessionRoutes } from './sessions.ts';
@@ -46,6 +51,8 @@ export interface Limits {
   lingerMs: number;
   /** For the store to answer when readiness is asked for. */
   readyMs: number;
+  /** For the store to answer when metrics are asked for; what it has not said then is left out. */
+  metricsMs: number;
   connections: number;
   /** Bytes of webhooks that are in memory at once. */
   webhookBytes: number;
@@ -58,6 +65,7 @@ export const defaultLimits: Limits = {
   silenceMs: 330_000,
   lingerMs: 2000,
   readyMs: 5000,
+  metricsMs: 3000,
   connections: 1000,
   webhookBytes: 256 * 1024 * 1024,
 };
@@ -67,6 +75,7 @@ export interface ServerOptions {
   webhooks: Webhooks;
   /** What was spent; absent, it answers that it knows nothing of that. */
   usage?: Usage | undefined;
+  jobs: JobReports;
   /** Asked at every request, so that keys can come and go while it runs. None: loopback only. */
   keys: () => readonly Key[] | Promise<readonly Key[]>;
   /** What is known of the senders of webhooks. Asked at every request too. */
@@ -76,6 +85,8 @@ export interface ServerOptions {
   version: string;
   /** Absent, or without `usage`: no dashboard. */
   dashboard?: Omit<DashboardOptions, 'usage'> | undefined;
+  /** Where it is counted what happens. Absent: in some of its own, that know nothing of the store's operations. */
+  metrics?: Metrics;
   /** Absent: nothing is logged. */
   log?: Log;
   now?: () => Date;
@@ -84,25 +95,17 @@ export interface ServerOptions {
 
 /** The endpoint without its listener: routes, authentication, errors and the request log. */
 export function createServer(options: ServerOptions): FastifyInstance {
-  const { keys, mailboxes, secretOf, version, now = () => new Date() } = options;
-  const sessions = ownStore(options.sessions);
-  const webhooks = ownStore(options.webhooks);
+  const { keys, mailboxes, secretOf, version, now = () => new Date(), log = () => undefined } = options;
+  const metrics = options.metrics ?? openMetrics({ version });
+  const sessions = metrics.sessions(ownStore(options.sessions));
+  const webhooks = metrics.webhooks(ownStore(options.webhooks), mailboxes);
   const usage = options.usage === undefined ? undefined : ownStore(options.usage);
+  const jobs = ownStore(options.jobs);
   const limits: Limits = { ...defaultLimits, ...options.limits };
   const expecting = new WeakMap<IncomingMessage, ServerResponse>();
 
   const app: FastifyInstance = Fastify({
-    logger:
-      options.log === undefined
-        ? false
-        : {
-            level: 'info',
-            stream: options.log,
-            base: null,
-            timestamp: () => `,"time":"${new Date().toISOString()}"`,
-            // Whoever logs a request gets nothing of it: its URL and headers can hold a key.
-            serializers: { req: () => ({}), res: () => ({}) },
-          },
+    loggerInstance: fastifyLogger(log),
     logController: new LogController({ disableRequestLogging: true }),
     exposeHeadRoutes: false,
     return503OnClosing: false,
@@ -141,7 +144,8 @@ export function createServer(options: ServerOptions): FastifyInstance {
   app.decorateRequest('caller', null);
   app.decorateRequest('facts', null);
   app.addHook('onRequest', async (request, reply) => {
-    logWhenOver(request, reply);
+    logWhenOver(log, request, reply);
+    metrics.request(request, reply);
     reply.header('cache-control', 'no-store').header('x-content-type-options', 'nosniff');
     const { open, scopes } = request.routeOptions.config;
     if (request.is404 || open === true) return;
@@ -151,7 +155,9 @@ export function createServer(options: ServerOptions): FastifyInstance {
     if (scopes === undefined) return;
     caller.require(scopes);
     const agent = agentIn(request.params);
-    if (agent !== undefined) caller.require(scopes, checkAgentId(agent));
+    if (agent === undefined) return;
+    caller.require(scopes, checkAgentId(agent));
+    request.facts = { ...request.facts, agent };
   });
   app.addHook('onResponse', async ({ raw }) => {
     if (raw.complete) return;
@@ -165,16 +171,19 @@ export function createServer(options: ServerOptions): FastifyInstance {
 
   app.setErrorHandler((error, request, reply) => {
     const known = errorOf(error);
-    if (known === undefined) request.log.error({ err: error }, 'internal error');
+    // What a refusal's sentence says can be of the request; its code cannot.
+    request.facts = { ...request.facts, code: codeIn(known) };
+    if (known === undefined) log(errorEntry('error', 'internal error', error, request.id));
     else if (known.code === 'corrupt' || known.code === 'unavailable')
-      request.log.warn({ err: known }, known.message);
+      log(errorEntry('warn', known.message, known, request.id));
     return answerError(reply, known);
   });
   app.setNotFoundHandler((request, reply) => unknownRoute(app, request, reply));
 
-  const { readyMs, webhookBytes } = limits;
+  const { readyMs, metricsMs, webhookBytes } = limits;
   const opened = { sessions, webhooks, usage, keys, mailboxes, secretOf };
-  const routes: Routes = { app, ...opened, version, now, readyMs, webhookBytes };
+  const routes: Routes = { app, ...opened, version, now, log, readyMs, webhookBytes };
+  metricsRoutes(routes, { metrics, jobs, waitMs: metricsMs });
   healthRoutes(routes);
   markRoutes(routes);
   sessionRoutes(routes);
@@ -183,6 +192,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
   pendingRoutes(routes);
   itemRoutes(routes);
   mailboxRoutes(routes);
+  jobRoutes(routes, jobs);
   usageRoutes(routes);
   if (options.dashboard !== undefined && usage !== undefined) {
     // Read by the dashboard alone: to everything else a cookie says nothing.
@@ -198,30 +208,44 @@ function agentIn(params: unknown): string | undefined {
   return typeof params.agentId === 'string' ? params.agentId : undefined;
 }
 
-/** One line a request, without its query: a key may be in there. */
-function logWhenOver(request: FastifyRequest, reply: FastifyReply): void {
+/** One entry a request, when it is over. */
+function logWhenOver(log: Log, request: FastifyRequest, reply: FastifyReply): void {
   const started = performance.now();
   let logged = false;
-  const log = () => {
+  const over = (whole: boolean) => {
     if (logged) return;
     logged = true;
-    const [url] = request.url.split('?', 1);
     const key = request.caller?.name;
-    request.log.info(
+    const { method, id } = request;
+    const status = reply.raw.headersSent ? reply.raw.statusCode : undefined;
+    const entry = requestEntry(
       {
-        method: request.method,
-        url,
-        // Without a status the peer was gone before the answer.
-        ...(reply.raw.headersSent ? { status: reply.raw.statusCode } : {}),
-        ms: Math.round((performance.now() - started) * 10) / 10,
-        ...(key === undefined ? {} : { key }),
-        ...request.facts,
+        method,
+        route: request.is404 ? undefined : request.routeOptions.url,
+        status,
+        ms: performance.now() - started,
+        bytes:
+          method === 'GET'
+            ? whole
+              ? lengthOf(reply)
+              : undefined
+            : method === 'HEAD'
+              ? undefined
+              : bodyIn(request).bytes,
+        request: id,
+        facts: { ...(key === undefined ? {} : { key }), ...request.facts },
       },
-      'request',
+      new Date(),
     );
+    log(entry);
   };
-  reply.raw.once('finish', log);
-  reply.raw.once('close', log);
+  reply.raw.once('finish', () => over(true));
+  reply.raw.once('close', () => over(false));
+}
+
+function lengthOf(reply: FastifyReply): number | undefined {
+  const length = reply.getHeader('content-length');
+  return length === undefined ? undefined : Number(length);
 }
 
 const unparsable: Record<string, [status: string, sentence: string]> = {

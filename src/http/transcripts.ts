@@ -4,6 +4,7 @@ import { type Card, maxChunkBytes } from '../nexus.ts';
 import { checkTranscript } from '../transcripts.ts';
 import { checkDigest, decode, refuseLength, requireType } from './body.ts';
 import { bodyIn, headerOf, type Routes } from './context.ts';
+import { errorEntry } from './log.ts';
 import { rangeOf } from './range.ts';
 import { streamOf } from './stream.ts';
 import { digestField, headerJson, headers, partialUpload, readAbout, wantsDigest } from './wire.ts';
@@ -19,7 +20,7 @@ interface Named {
 const url = '/api/sessions/:agentId/:transcript';
 
 /** What `nexus upload` itself uses: how much of a transcript is stored, more of it, and the bytes. */
-export function transcriptRoutes({ app, sessions }: Routes): void {
+export function transcriptRoutes({ app, sessions, log }: Routes): void {
   const look = { config: { scopes: ['upload', 'read'] as const } };
   const add = { config: { scopes: ['upload'] as const } };
 
@@ -70,7 +71,7 @@ export function transcriptRoutes({ app, sessions }: Routes): void {
     // Opened before the head is out, so that what cannot be read is an error and not a body cut short.
     const stream = await streamOf(sessions.read(agentId, transcript, from, to));
     stream.once('error', (error) =>
-      request.log.warn({ err: error }, 'the bytes could not be read to their end'),
+      log(errorEntry('warn', 'The bytes could not be read to their end.', error, request.id)),
     );
     describe(reply, card);
     if (range !== undefined)

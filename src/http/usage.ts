@@ -7,7 +7,8 @@ import type { Standing, Usage, Within } from '../usage.ts';
 import { csvOf } from '../usagecsv.ts';
 import { parsed, sessionsRequestSchema, usageRequestSchema } from '../usagerequest.ts';
 import { callerOf, headerOf, type Routes } from './context.ts';
-import { openRecent } from './recent.ts';
+import { errorEntry } from './log.ts';
+import { notLooked, openRecent } from './recent.ts';
 import { headers } from './wire.ts';
 
 const scopes = ['read'] as const;
@@ -20,14 +21,14 @@ const listSchema = z.object({
 });
 
 /** What agents have spent, of the agents that the caller may see and of no other. */
-export function usageRoutes({ app, usage }: Routes): void {
+export function usageRoutes({ app, usage, log }: Routes): void {
   const look = usage === undefined ? undefined : openRecent(usage);
 
   /** The index, as it is after a look at what was stored since. */
   async function recent(request: FastifyRequest): Promise<Usage> {
     if (usage === undefined || look === undefined)
       throw new NexusError('unavailable', 'This endpoint keeps no index of usage.');
-    await look((error) => request.log.warn({ err: error }, 'changes could not be looked for'));
+    await look((error) => log(errorEntry('warn', notLooked, error, request.id)));
     return usage;
   }
 

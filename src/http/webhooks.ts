@@ -44,7 +44,10 @@ export function webhookRoutes(routes: Routes): void {
     },
     async (request, reply) => {
       const to = await addressed(request, mailboxes);
-      const { agentId, name, source } = to;
+      const { agentId, name, source, mailbox } = to;
+      // What a stranger wrote into the URL may be its key, put into the wrong place.
+      if (mailbox !== undefined) request.facts = { agent: agentId };
+      if (source !== undefined) request.facts = { agent: agentId, source: name };
       const claim = claimOf(request, to);
       const limit = source?.maxBytes ?? maxWebhookBytes;
       const tooLong = `The body exceeds the limit of ${limit} bytes.`;
@@ -95,7 +98,7 @@ export function webhookRoutes(routes: Routes): void {
     reply: FastifyReply,
     { agentId, name, mailbox, source, body }: Taken,
   ): Promise<FastifyReply> {
-    request.facts = { ...request.facts, source: name };
+    request.facts = { ...request.facts, agent: agentId, source: name };
     const validationToken = queryText(request, 'validationToken');
     const challenge = challengeIn({ source, name, validationToken, body });
     if (challenge !== undefined) return answerChallenge(reply, challenge);

@@ -1,4 +1,5 @@
 import { describe, failedWith, NexusError } from '../errors.ts';
+import { bug, codeIn, type Say } from '../logline.ts';
 import { listedByBackfillOnly } from '../openclaw/archive.ts';
 import type { Listing, Place } from '../openclaw/source.ts';
 import { type FailedItem, skip } from '../report.ts';
@@ -29,8 +30,8 @@ export interface AgentRun extends Preview {
   outages: Outages;
   host: string;
   signal: AbortSignal;
-  fail(item: FailedItem): void;
-  warn(message: string): void;
+  fail(item: FailedItem, code: string): void;
+  warn: Say;
   /** Bytes of a place were stored. */
   storedBytes(bytes: number): void;
   /** The place as OpenClaw has it now, or at most seconds ago; `undefined` when it is gone. */
@@ -130,10 +131,13 @@ async function dealWith(run: AgentRun, trust: Trust, place: Place, hints: Hints)
   const { audit, outages } = run;
   if (outages.givenUp()) {
     audit.failed++;
-    run.fail({
-      item: place.place,
-      reason: 'Not tried, because Nexus could not be reached for the items before.',
-    });
+    run.fail(
+      {
+        item: place.place,
+        reason: 'Not tried, because Nexus could not be reached for the items before.',
+      },
+      'unavailable',
+    );
     run.settledPlace(place);
     return;
   }
@@ -164,15 +168,14 @@ async function dealWith(run: AgentRun, trust: Trust, place: Place, hints: Hints)
     outages.note(error);
     if (failedWith(error, 'changed')) {
       skip(audit, 'changed while it was read; the next run takes it up');
-      run.warn(`${place.place}: ${describe(error)}`);
+      run.warn(`${place.place}: ${describe(error)}`, { item: place.place, code: error.code });
     } else {
-      if (!(error instanceof NexusError))
-        run.warn(`internal error: ${error instanceof Error ? error.stack : String(error)}`);
+      if (!(error instanceof NexusError)) run.warn(...bug(error));
       audit.failed++;
       const failed = { item: place.place, reason: describe(error) };
       if (countsAgainstItem(error))
         run.ledger.noteFailure(run.store, run.agent, { ...failed, signature: place.signature }, run.now);
-      run.fail(failed);
+      run.fail(failed, codeIn(error));
     }
   } finally {
     audit.bytes += bytes;

@@ -1,5 +1,6 @@
 import type { DatabaseSync } from 'node:sqlite';
 import { type ErrorCode, failedWith } from '../errors.ts';
+import { formatItems } from '../format.ts';
 
 /** How often in a row an item has failed, with the same bytes. */
 export interface Failure {
@@ -121,6 +122,12 @@ const saysNothingOfItem: ErrorCode[] = [
   'config',
   'changed',
 ];
+
+/** Of so many items, in a sentence without its full stop. */
+export function setAsideSummary(count: number): string {
+  const [is, them] = count === 1 ? ['is', 'it'] : ['are', 'them'];
+  return `${formatItems(count, 'item')} failed too often and ${is} set aside: \`nexus status\` names ${them}, \`nexus retry\` tries again`;
+}
 
 /** As a run's report says it. */
 export function setAsideReason({ count, reason }: Failure): string {

@@ -2,6 +2,7 @@ import { addressOf, codeOf } from '../channels/webhook.ts';
 import type { Config } from '../config.ts';
 import type { Environment } from '../configfile.ts';
 import { describe } from '../errors.ts';
+import { codeIn, type Facts, type Say } from '../logline.ts';
 import { resolveSecret } from '../secrets.ts';
 
 /** Tells a monitor that a job begins, and how it ended. Never throws, and never takes longer than a few seconds. */
@@ -16,13 +17,14 @@ const longestBody = 1_000;
 
 /**
  * The monitor of a job by `heartbeats`, or one that is told nothing. Compatible with healthchecks.io: POST to the URL
- * is success, `/start` and `/fail` below it the others (healthchecks.io/docs/http_api).
+ * is success, `/start` and `/fail` below it the others (healthchecks.io/docs/http_api). At the signal it is told no more.
  */
 export function heartbeatOf(
   config: Config,
   job: keyof Config['heartbeats'],
   env: Environment,
-  warn: (message: string) => void,
+  warn: Say,
+  signal?: AbortSignal,
 ): Heartbeat {
   const secret = config.heartbeats[job];
   if (secret === undefined) return { start: () => undefined, end: () => Promise.resolve() };
@@ -30,19 +32,26 @@ export function heartbeatOf(
   let warned = false;
 
   async function ping(path: string, body: string): Promise<void> {
+    const event = path === '' ? 'well' : path.slice(1);
     try {
       const { address, headers } = addressOf(await resolveSecret(secret ?? '', env));
       address.pathname = `${address.pathname.replace(/\/+$/, '')}${path}`;
-      const failure = (await tried(address, headers, body)) && (await tried(address, headers, body));
-      if (failure === undefined) return;
-      tell(`The monitor of ${job} at ${address.host} ${failure}.`);
+      const ask = () => tried(address, headers, body, signal);
+      const failure = (await ask()) && (await ask());
+      if (signal?.aborted === true) return;
+      if (failure === undefined) {
+        // Of a job that stays, the next outage is said again.
+        warned = false;
+        return;
+      }
+      tell(`The monitor of ${job} at ${address.host} ${failure}.`, { event, code: 'unavailable' });
     } catch (error) {
-      tell(`The monitor of ${job} cannot be told: ${describe(error)}`);
+      tell(`The monitor of ${job} cannot be told: ${describe(error)}`, { event, code: codeIn(error) });
     }
   }
 
-  function tell(message: string): void {
-    if (!warned) warn(message);
+  function tell(message: string, facts: Facts): void {
+    if (!warned) warn(message, facts);
     warned = true;
   }
 
@@ -62,14 +71,16 @@ async function tried(
   address: URL,
   headers: Record<string, string>,
   body: string,
+  signal?: AbortSignal,
 ): Promise<string | undefined> {
+  const timeout = AbortSignal.timeout(longestMs / 2);
   try {
     const response = await fetch(address, {
       method: 'POST',
       headers: { 'user-agent': 'nexus', 'content-type': 'text/plain; charset=utf-8', ...headers },
       body,
       redirect: 'manual',
-      signal: AbortSignal.timeout(longestMs / 2),
+      signal: signal === undefined ? timeout : AbortSignal.any([timeout, signal]),
     });
     await response.body?.cancel();
     return response.ok ? undefined : `answered ${response.status}`;

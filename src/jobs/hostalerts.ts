@@ -4,8 +4,9 @@ import { type Alerts, type Notice, openAlerts, type Sent } from '../alerts.ts';
 import type { Config } from '../config.ts';
 import type { Environment } from '../configfile.ts';
 import { describe } from '../errors.ts';
-import { formatItems } from '../format.ts';
+import { type Say } from '../logline.ts';
 import { atRisk } from './atrisk.ts';
+import { setAsideSummary } from './failures.ts';
 import type { Ledger } from './ledger.ts';
 import { streakOf } from './streak.ts';
 
@@ -22,8 +23,12 @@ export interface AlertSurroundings {
   config: Config;
   env: Environment;
   now: () => Date;
-  warn: (message: string) => void;
-  info: (message: string) => void;
+  warn: Say;
+  info: Say;
+  /** Ends what is being sent. */
+  signal?: AbortSignal | undefined;
+  /** A job that has work to do waits for a channel a few seconds; what it did not take is sent by who has time. */
+  hasty?: boolean | undefined;
 }
 
 /** True where an alert was ever raised on this host. */
@@ -47,14 +52,28 @@ export async function withHostAlerts<T>(
 /** All channels together take no longer. A lease is twice as long. */
 const sendingMs = 55_000;
 
+/** What each channel may take of a job's time; to start a program takes longer than to ask. */
+const hastyMs = { webhook: 5_000, command: 15_000, email: 15_000, agent: 15_000 } as const;
+
 /** Sends what is due on the channels of the configuration; who does not take it is warned of. */
 export async function sendAlerts(alerts: Alerts, around: AlertSurroundings): Promise<Sent[]> {
   const { openChannels } = await import('../channels/open.ts');
-  const channels = openChannels(around.config, around.env);
-  const sent = await alerts.send(channels, AbortSignal.timeout(sendingMs));
-  for (const { channel, notice, failure } of sent)
-    if (failure === undefined) around.info(`Alert sent by ${channel}: ${notice.title}`);
-    else around.warn(`Alert not sent by ${channel}, to be tried again: ${failure}`);
+  const { config, env, signal, hasty } = around;
+  const channels = openChannels(config, env).map((channel, n) => {
+    const kind = config.alerts.channels[n]?.kind;
+    return hasty === true && kind !== undefined ? { ...channel, longestMs: hastyMs[kind] } : channel;
+  });
+  const timeout = AbortSignal.timeout(sendingMs);
+  const sent = await alerts.send(
+    channels,
+    signal === undefined ? timeout : AbortSignal.any([timeout, signal]),
+  );
+  for (const { channel, notice, failure } of sent) {
+    const { subject, event } = notice;
+    const facts = { subject, event, channel };
+    if (failure === undefined) around.info(`Alert sent by ${channel}: ${notice.title}`, facts);
+    else around.warn(`Alert not sent by ${channel}, to be tried again: ${failure}`, facts);
+  }
   return sent;
 }
 
@@ -79,7 +98,7 @@ export async function alertOnJob(
     );
     if (failing && lasting === undefined)
       await alerts.raise(
-        failedNotice(around, job, streak, await riskOf(around, ledger)),
+        failedNotice(around, job, streak, await riskOf(around, job, ledger)),
         await channelNames(around.config),
       );
     if (streak.verdict === 'well' && lasting !== undefined)
@@ -93,8 +112,19 @@ export async function channelNames(config: Config): Promise<string[]> {
   return config.alerts.channels.map(nameOf);
 }
 
+/** Only what systemd started has a journal of its own: its system's, or its user's. */
+function logOf(env: Environment, job: string): string {
+  if (!env['INVOCATION_ID']) return '';
+  return `; its log is in \`journalctl${scopeOf(env)} -u nexus-${job}\``;
+}
+
+/** What systemctl and journalctl have to be told to find a unit of where this runs. */
+export function scopeOf(env: Environment): string {
+  return env['MANAGERPID'] ? ' --user' : '';
+}
+
 function failedNotice(
-  { config, now }: AlertSurroundings,
+  { config, env, now }: AlertSurroundings,
   job: string,
   { failures, reason, since }: { failures: number; reason?: string; since?: string },
   risk: string | undefined,
@@ -109,7 +139,7 @@ function failedNotice(
     ...(reason === undefined ? {} : { error: reason }),
     ...(since === undefined ? {} : { since }),
     ...(risk === undefined ? {} : { atRisk: risk }),
-    next: `On ${host}, run \`nexus status\`, and \`nexus ${job}\` to see it fail; its log is in \`journalctl -u nexus-${job}\`.`,
+    next: `On ${host}, run \`nexus status\`, and \`nexus ${job}\` to see it fail${logOf(env, job)}.`,
     at: now().toISOString(),
   };
 }
@@ -124,11 +154,7 @@ export function recoveredNotice(host: string, raised: Notice, at: Date, setAside
     title: `Nexus on ${host}: ${what} works again.`,
     ...(error === undefined ? {} : { error }),
     since: since ?? raised.at,
-    ...(setAside > 0
-      ? {
-          next: `${formatItems(setAside, 'item')} failed too often and ${setAside === 1 ? 'is' : 'are'} set aside: \`nexus status\` names ${setAside === 1 ? 'it' : 'them'}, \`nexus retry\` tries again.`,
-        }
-      : {}),
+    ...(setAside > 0 ? { next: `${setAsideSummary(setAside)}.` } : {}),
     at: at.toISOString(),
   };
 }
@@ -136,7 +162,13 @@ export function recoveredNotice(host: string, raised: Notice, at: Date, setAside
 const lookingMs = 20_000;
 
 /** An alert does not wait for a file system that hangs, and is not lost to a state directory that is gone. */
-async function riskOf({ config, env, now }: AlertSurroundings, ledger: Ledger): Promise<string> {
+async function riskOf(
+  { config, env, now }: AlertSurroundings,
+  job: string,
+  ledger: Ledger,
+): Promise<string | undefined> {
+  if (job === 'pull-webhooks') return 'nothing is lost: what was accepted is kept until it is delivered.';
+  if (job === 'status') return undefined;
   const timer = new AbortController();
   try {
     const { setTimeout: pause } = await import('node:timers/promises');

@@ -414,6 +414,12 @@ const remedies: Record<string, string> = {
 function translated(error: unknown, shown: string): unknown {
   const code = errnoOf(error);
   if (code === undefined) return error;
+  // A limit on the size of files, or on the length of names: what does not fit now will not fit later.
+  if (code === 'EFBIG' || code === 'ENAMETOOLONG')
+    return new NexusError('too_large', `${shown} cannot be written (${code}).`, {
+      hint: 'Raise the limit on the size of files (`ulimit -f`), or fetch it with `nexus webhooks show --body`.',
+      cause: error,
+    });
   const denied = code === 'EACCES' || code === 'EPERM' || code === 'EROFS';
   const hint = remedies[code];
   return new NexusError(denied ? 'forbidden' : 'unavailable', `${shown} cannot be written (${code}).`, {

@@ -2,6 +2,7 @@ import { agentIdPattern } from '../agents.ts';
 import type { Config } from '../config.ts';
 import { stoppedBy } from '../context.ts';
 import { describe, failedWith, NexusError } from '../errors.ts';
+import { bug, codeIn, type Facts, type Say } from '../logline.ts';
 import type { Nexus } from '../nexus.ts';
 import { isFresh } from '../open.ts';
 import { listAgent } from '../openclaw/agent.ts';
@@ -47,9 +48,15 @@ export interface JobSurroundings {
   openNexus: () => Promise<Nexus>;
   signal: AbortSignal;
   now: () => Date;
-  warn: (message: string) => void;
+  warn: Say;
+  /** Told of each item when it fails; the report has them all. */
+  failed?: (item: FailedItem, facts: Facts) => void;
   progress: (state: Progress) => void;
+  /** It is one round of many that follow each other by seconds. */
+  stays?: boolean;
 }
+
+type Fail = (item: FailedItem, facts: Facts) => void;
 
 /** One agent of OpenClaw that this job works on. */
 interface Candidate {
@@ -92,9 +99,13 @@ export async function runJob(
     agents: {},
     ...(request.dryRun ? { dryRun: true } : {}),
   };
-  const warn = (message: string) => {
+  const warn: Say = (message, facts) => {
     report.warnings.push(message);
-    around.warn(message);
+    around.warn(message, facts);
+  };
+  const fail: Fail = (item, facts) => {
+    report.failed.push(item);
+    around.failed?.(item, facts);
   };
   const state = await locate(around.env);
   for (const warning of state.warnings) warn(warning);
@@ -108,7 +119,7 @@ export async function runJob(
     nexus = fresh ? undefined : await around.openNexus();
     const outages = nexus === undefined ? undefined : watchOutages(nexus);
     const store = nexus === undefined ? '' : await nexus.storeId();
-    const candidates = await lookAt(request, around, state, chosen, report);
+    const candidates = await lookAt(request, around, state, chosen, report, fail);
     const settings = runOptions(request, config);
     const tell = progressOver(candidates, around.progress);
     for (const { id, as, ...first } of candidates) {
@@ -126,31 +137,35 @@ export async function runJob(
           now: now().getTime(),
           audit,
           settledPlace: tell.place,
-          oversized: (item: FailedItem) => report.oversized.push(item),
+          oversized: (item: FailedItem) => {
+            report.oversized.push(item);
+            around.failed?.(item, { agent: id, code: 'too_large' });
+          },
           failures: ledger.failures(store, as),
           setAside: (item: FailedItem) => setAside(report, item),
         };
       };
       if (outages === undefined || request.dryRun) {
-        noteProblems(report, audit, first.listing, () => undefined);
+        noteProblems(report, id, audit, first.listing, fail, () => undefined);
         previewAgent(preview(first.listing));
         continue;
       }
       const work = async () => {
         const looking = lookingAgain(first, now);
+        const said: Say = (message, facts) => warn(message, { agent: id, ...facts });
         await runAgent({
           ...preview(await looking.listing(everythingAgainMs)),
           nexus: outages.nexus,
           outages,
           host: config.host,
           signal: around.signal,
-          warn,
+          warn: said,
           storedBytes: tell.bytes,
           look: looking.place,
           listEverything: () => first.list('everything'),
           listed: (listing) => {
             const failures = ledger.failures(store, as);
-            noteProblems(report, audit, listing, (item, reason) => {
+            noteProblems(report, id, audit, listing, fail, (item, reason) => {
               const before = failures.get(item);
               if (isSetAside(before, reason, config.setAsideAfter)) return before;
               ledger.noteFailure(store, as, { item, reason, signature: reason }, now().getTime());
@@ -159,10 +174,10 @@ export async function runJob(
           },
           closedDirectories: new Set(),
           grown: new Set(),
-          fail: (item) => report.failed.push(item),
+          fail: (item, code) => fail(item, { agent: id, code }),
         });
         // What calls without a recorded cost are estimated by; a run that ships nothing asks nothing more.
-        if (audit.stored > 0) await leavePrices(outages.nexus, as, config.host, state, warn);
+        if (audit.stored > 0) await leavePrices(outages.nexus, as, config.host, state, said);
       };
       try {
         const held = await underLock(config, as, request.job, work);
@@ -173,18 +188,17 @@ export async function runJob(
       } catch (error) {
         if (around.signal.aborted) break;
         // What concerns the whole agent: its marks, the ledger, its lock, or a bug.
-        if (!(error instanceof NexusError))
-          warn(`internal error: ${error instanceof Error ? error.stack : String(error)}`);
+        if (!(error instanceof NexusError)) warn(...bug(error));
         outages.note(error);
         audit.found++;
         audit.failed++;
-        report.failed.push({ item: `agent ${id}`, reason: describe(error) });
+        fail({ item: `agent ${id}`, reason: describe(error) }, { agent: id, code: codeIn(error) });
       }
     }
     const stopped = stoppedBy(around.signal);
     if (stopped !== undefined) report.interrupted = stopped;
     closeReport(report, now());
-    if (!request.dryRun) rememberRun(ledger, report, report.done > 0, now(), warn);
+    if (!request.dryRun) rememberRun(ledger, report, report.done > 0, now(), warn, around.stays);
     return { report, unavailable: outages?.last() ?? false };
   } finally {
     ledger.close();
@@ -198,14 +212,16 @@ async function leavePrices(
   agent: string,
   host: string,
   { prices }: State,
-  warn: (message: string) => void,
+  warn: Say,
 ): Promise<void> {
   try {
     await nexus.setPrices(agent, host, prices);
   } catch (error) {
     if (!(error instanceof NexusError)) throw error;
     if (failedWith(error, 'not_found')) return;
-    warn(`The prices of openclaw.json were not stored for ${agent}: ${describe(error)}`);
+    warn(`The prices of openclaw.json were not stored for ${agent}: ${describe(error)}`, {
+      code: codeIn(error),
+    });
   }
 }
 
@@ -247,6 +263,7 @@ async function lookAt(
   state: State,
   agents: State['agents'],
   report: Report,
+  fail: Fail,
 ): Promise<Candidate[]> {
   const candidates: Candidate[] = [];
   for (const agent of agents) {
@@ -254,7 +271,8 @@ async function lookAt(
     const as = aliasOf(around.config, agent.id);
     if (!agentIdPattern.test(as)) {
       const hint = `Give it one: \`nexus config set agents.${agent.id}.as NAME\`.`;
-      report.failed.push({ item: `agent ${agent.id}`, reason: `Its id cannot be one in Nexus. ${hint}` });
+      const reason = `Its id cannot be one in Nexus. ${hint}`;
+      fail({ item: `agent ${agent.id}`, reason }, { agent: agent.id, code: 'config' });
       report.agents[agent.id] = { ...emptyAudit(), found: 1, failed: 1 };
       continue;
     }
@@ -293,19 +311,21 @@ function runOptions(request: JobRequest, config: Config): RunOptions {
  */
 function noteProblems(
   report: Report,
+  agent: string,
   audit: Audit,
   { unreadable, skipped }: Listing,
+  fail: Fail,
   count: (item: string, reason: string) => Failure | undefined,
 ): void {
   for (const { path, reason, command } of unreadable)
-    report.failed.push({ item: path, reason: `${reason} Look with \`${command}\`.` });
+    fail({ item: path, reason: `${reason} Look with \`${command}\`.` }, { agent, code: 'forbidden' });
   audit.failed += unreadable.length;
   for (const { item, reason } of skipped) {
     const sentence = `Not shipped: ${reason}.`;
     const failure = count(item, sentence);
     if (failure === undefined) {
       audit.failed++;
-      report.failed.push({ item, reason: sentence });
+      fail({ item, reason: sentence }, { agent, code: 'invalid' });
     } else {
       skip(audit, leftAlone);
       setAside(report, { item, reason: setAsideReason(failure) });

@@ -1,10 +1,11 @@
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { alertsSchema, type AlertSettings } from '../alertsettings.ts';
+import { alertsSchema, type AlertSettings, channelSchema } from '../alertsettings.ts';
 import { type Config, loadConfig } from '../config.ts';
 import { configPath, type Environment, isSettings, readSettings, type Settings } from '../configfile.ts';
 import { describe, failedWith, NexusError } from '../errors.ts';
+import type { LogSettings } from '../logline.ts';
 
 /** What was set when a job last ran: who is told when the configuration cannot be read any more. */
 function keptFile(dataDir: string): string {
@@ -53,9 +54,13 @@ const needed = [
  * The configuration as far as it can be understood: an alert that the configuration is wrong must not fail because of
  * that. Where the file cannot be read as JSON, those are told whom the last job that ran would have told.
  */
-export async function loadLeniently(env: Environment, file: string): Promise<Lenient> {
+export async function loadLeniently(
+  env: Environment,
+  file: string,
+  logAs?: (settings: LogSettings) => void,
+): Promise<Lenient> {
   try {
-    return { config: await loadConfig({ env, file }) };
+    return { config: await loadConfig({ env, file, logAs }) };
   } catch (error) {
     if (!failedWith(error, 'config')) throw error;
     const settings = await settingsOf(file);
@@ -67,7 +72,10 @@ export async function loadLeniently(env: Environment, file: string): Promise<Len
     const flags = { ...textIn('dataDir', 'NEXUS_DATA_DIR'), ...textIn('host', 'NEXUS_HOST_NAME') };
     const bare = await withOnly(few, absent, flags);
     const kept = await jsonIn(keptFile(bare.dataDir));
-    const said = alertsIn(settings['alerts']) ?? alertsIn(isSettings(kept) ? kept['alerts'] : undefined);
+    const said =
+      alertsIn(settings['alerts']) ??
+      alertsIn(isSettings(kept) ? kept['alerts'] : undefined) ??
+      alertsIn(withoutWrong(settings['alerts']));
     const host =
       isSettings(kept) && typeof kept['host'] === 'string' && settings['host'] === undefined
         ? kept['host']
@@ -98,4 +106,10 @@ async function settingsOf(file: string): Promise<Settings> {
 function alertsIn(value: unknown): AlertSettings | undefined {
   const parsed = alertsSchema.safeParse(value);
   return value !== undefined && parsed.success ? parsed.data : undefined;
+}
+
+/** One channel that is wrong takes no other with it. */
+function withoutWrong(alerts: unknown): unknown {
+  if (!isSettings(alerts) || !Array.isArray(alerts['channels'])) return undefined;
+  return { channels: alerts['channels'].filter((one) => channelSchema.safeParse(one).success) };
 }

@@ -3,8 +3,11 @@ import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import type { Config } from '../config.ts';
 import { checkOwner, diskError, openingError } from '../diskerrors.ts';
+import { messageOf } from '../errors.ts';
+import { type Say } from '../logline.ts';
 import { createPrivateFile } from '../processlock.ts';
 import { type Failures, failuresIn, failuresSchema } from './failures.ts';
+import { type JobStates, jobStatesIn, jobStatesSchema } from './jobstates.ts';
 
 /** What this host believes it has shipped of one place. True only together with a mark that the store shows. */
 export interface Shipped {
@@ -52,7 +55,7 @@ export interface Run {
  * costs one reading of everything; nothing is lost with it. Not synced on every write for that reason, except
  * that rows never come before the store's own answer.
  */
-export interface Ledger extends Failures {
+export interface Ledger extends Failures, JobStates {
   /** What was shipped for an agent (its id in Nexus) to one store, by place. */
   shipped: (store: string, agent: string) => Map<string, Shipped>;
   record: (store: string, agent: string, shipped: Shipped) => void;
@@ -62,6 +65,8 @@ export interface Ledger extends Failures {
   remark: (store: string, agent: string, mark: string, other: string) => void;
   /** The store that something was shipped to last. */
   latestStore: () => string | undefined;
+  /** When something was shipped last, ms since 1970. */
+  lastShippedAt: () => number | undefined;
   marks: (store: string, agent: string) => Marks;
   setMarks: (store: string, agent: string, marks: Marks) => void;
   /** Session keys seen for an agent, by session id: a reset overwrites them in OpenClaw. */
@@ -100,6 +105,7 @@ const schema = `
   ) STRICT;
   CREATE INDEX IF NOT EXISTS runs_by_job ON runs (job, id);
   ${failuresSchema}
+  ${jobStatesSchema}
 `;
 
 /**
@@ -107,7 +113,7 @@ const schema = `
  * begun anew, and `warn` is told. `:memory:` makes one that is not kept (`--dry-run` on a fresh machine).
  * `forbidden` when the data directory is another user's.
  */
-export function openLedger(file: string, warn: (message: string) => void): Ledger {
+export function openLedger(file: string, warn: Say): Ledger {
   if (file === ':memory:') return ledgerOver(connect(file), file);
   const directory = path.dirname(file);
   try {
@@ -120,7 +126,7 @@ export function openLedger(file: string, warn: (message: string) => void): Ledge
   try {
     return ledgerOver(connect(file), file);
   } catch (error) {
-    const text = error instanceof Error ? error.message : String(error);
+    const text = messageOf(error);
     if (!/not a database|malformed|corrupt/i.test(text)) throw diskError(error, file);
     const aside = `${file}.unreadable-${Date.now()}`;
     renameSync(file, aside);
@@ -156,6 +162,7 @@ function ledgerOver(db: DatabaseSync, file: string): Ledger {
     forgetAll: told(plain.forgetAll),
     remark: told(plain.remark),
     latestStore: told(plain.latestStore),
+    lastShippedAt: told(plain.lastShippedAt),
     marks: told(plain.marks),
     setMarks: told(plain.setMarks),
     keys: told(plain.keys),
@@ -168,6 +175,8 @@ function ledgerOver(db: DatabaseSync, file: string): Ledger {
     allFailures: told(plain.allFailures),
     noteInvocation: told(plain.noteInvocation),
     isCounted: told(plain.isCounted),
+    noteEnd: told(plain.noteEnd),
+    jobStates: told(plain.jobStates),
     close: () => plain.close(),
   };
 }
@@ -181,6 +190,7 @@ function statementsOf(db: DatabaseSync): Ledger {
   const forgetAll = db.prepare('DELETE FROM shipped WHERE store = ? AND agent = ?');
   const remark = db.prepare('UPDATE shipped SET mark = ? WHERE store = ? AND agent = ? AND mark = ?');
   const latestStore = db.prepare('SELECT store FROM shipped ORDER BY at DESC LIMIT 1');
+  const lastShipped = db.prepare('SELECT max(at) AS at FROM shipped');
   const marks = db.prepare('SELECT current, next, open FROM marks WHERE store = ? AND agent = ?');
   const setMarks = db.prepare('INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?, ?)');
   const keys = db.prepare('SELECT session_id, session_key, trigger FROM session_keys WHERE agent = ?');
@@ -197,6 +207,7 @@ function statementsOf(db: DatabaseSync): Ledger {
 
   return {
     ...failuresIn(db),
+    ...jobStatesIn(db),
     shipped(store, agent) {
       const found = new Map<string, Shipped>();
       for (const row of shippedOf.iterate(store, agent)) {
@@ -239,6 +250,10 @@ function statementsOf(db: DatabaseSync): Ledger {
     },
     latestStore() {
       return textOf(latestStore.get()?.['store']);
+    },
+    lastShippedAt() {
+      const at = lastShipped.get()?.['at'];
+      return typeof at === 'number' ? at : undefined;
     },
     marks(store, agent) {
       const row = marks.get(store, agent);

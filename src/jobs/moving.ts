@@ -1,5 +1,6 @@
 import path from 'node:path';
 import { describe, failedWith, NexusError } from '../errors.ts';
+import { codeIn } from '../logline.ts';
 import { checkMovable, lookAtFile, moveToArchive } from '../openclaw/archive.ts';
 import type { Place } from '../openclaw/source.ts';
 import type { AgentRun } from './agentrun.ts';
@@ -46,6 +47,9 @@ export async function moveStored(run: AgentRun, trust: Trust, place: Place, stor
     // Several at once may have met the same closed directory: once is enough said.
     if (run.closedDirectories.has(directory)) return;
     if (failedWith(error, 'forbidden')) run.closedDirectories.add(directory);
-    run.warn(`${place.place} is stored, but not moved to archive/: ${describe(error)}`);
+    run.warn(`${place.place} is stored, but not moved to archive/: ${describe(error)}`, {
+      item: place.place,
+      code: codeIn(error),
+    });
   }
 }

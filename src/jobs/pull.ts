@@ -1,7 +1,9 @@
 import { agentIdPattern } from '../agents.ts';
 import { stoppedBy } from '../context.ts';
 import { NexusError } from '../errors.ts';
+import { type Say } from '../logline.ts';
 import type { AgentHome } from '../openclaw/locate.ts';
+import type { FailedItem } from '../report.ts';
 import { slots } from '../slots.ts';
 import { underLock } from './agentlock.ts';
 import { aliasOf, chooseAgents } from './choosing.ts';
@@ -41,9 +43,9 @@ const outagesToGiveUp = 3;
  */
 export async function runPull(request: PullRequest, around: PullSurroundings): Promise<PullOutcome> {
   const report = emptyReport(around.now());
-  const warn = (message: string) => {
+  const warn: Say = (message, facts) => {
     report.warnings.push(message);
-    around.warn(message);
+    around.warn(message, facts);
   };
   return await atSite({ ...around, warn }, async (site) => {
     const delivering = slots(agentsAtOnce);
@@ -55,7 +57,11 @@ export async function runPull(request: PullRequest, around: PullSurroundings): P
         await underItsLock(site, agent, report, async () => {
           const audit = emptyPullAudit(agent.id, aliasOf(around.config, agent.id));
           report.agents[agent.id] = audit;
-          const pass = { audit, fail: (item: PullReport['failed'][number]) => report.failed.push(item) };
+          const pass = {
+            audit,
+            fail: (item: FailedItem) => report.failed.push(item),
+            setAside: (item: FailedItem) => report.setAside.push(item),
+          };
           await delivering(async () => {
             if (around.signal.aborted) return;
             try {

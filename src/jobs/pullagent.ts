@@ -1,5 +1,6 @@
 import { describe, type ErrorCode, failedWith, NexusError } from '../errors.ts';
-import { type Item, type Mailbox, type Position, positionOf } from '../mailbox.ts';
+import { bug, codeIn, type Say } from '../logline.ts';
+import { type BrokenItem, type Item, type Mailbox, type Position, positionOf } from '../mailbox.ts';
 import type { FailedItem } from '../report.ts';
 import type { Begun, Deliveries } from './deliveries.ts';
 import {
@@ -11,6 +12,8 @@ import {
   temporaryName,
   workspaceOf,
 } from './inbox.ts';
+import { countsAgainstItem, setAsideReason } from './failures.ts';
+import type { MailFailures } from './mailfailures.ts';
 import { inParallel } from './parallel.ts';
 import type { PullAudit } from './pullreport.ts';
 
@@ -30,9 +33,12 @@ export interface AgentPull {
   now: () => Date;
   audit: PullAudit;
   /** To be told of what is pending still; of one item more than once where several things are in its way. */
-  fail: (item: FailedItem) => void;
+  fail: (item: FailedItem, code: string) => void;
+  /** To be told of what is pending still and was not tried, because it failed too often. */
+  setAside: (item: FailedItem) => void;
+  failures: MailFailures;
   /** To be told of a bug that concerns one item, and of another ledger that the inbox is filled by. */
-  warn: (message: string) => void;
+  warn: Say;
 }
 
 export interface PullFrom {
@@ -52,7 +58,7 @@ const triesToWrite = 3;
 
 /**
  * Delivers what is pending for one agent and acknowledges it; what failed stays pending, is named, and stops nothing
- * else. Answers the last such position, so that a caller who waits for more can wait for what comes after. At the
+ * else; what failed too often for a reason of its own is not tried again. Answers the last such position, so that a caller who waits for more can wait for what comes after. At the
  * signal it ends after the page in hand. Throws what concerns the whole agent.
  *
  * In this order, so that a crash anywhere neither loses an item nor delivers it twice: file synced under a temporary
@@ -63,6 +69,7 @@ export async function pullAgent(pull: AgentPull, from: PullFrom = {}): Promise<P
   await acknowledgeLeftovers(pull);
   let left: Position | undefined;
   let { after } = from;
+  const pending = new Set<string>();
   for (let waitMs = from.waitMs ?? 0; !pull.signal.aborted; waitMs = 0) {
     const page = await pull.mailbox.pending({
       agents: [pull.as],
@@ -73,14 +80,26 @@ export async function pullAgent(pull: AgentPull, from: PullFrom = {}): Promise<P
       ...(after === undefined ? {} : { after }),
     });
     left = (await deliverPage(pull, page.items, after === from.after)) ?? left;
-    for (const { id, reason } of page.broken ?? []) pull.fail({ item: id, reason });
+    for (const broken of page.broken ?? []) noteBroken(pull, broken);
+    for (const { id } of [...page.items, ...(page.broken ?? [])]) pending.add(id);
     left = later(left, positionOf(page.broken?.at(-1)?.id ?? ''));
-    if (page.next === undefined) break;
+    if (page.next === undefined) {
+      if (from.after === undefined) pull.failures.keepOnly(pending);
+      break;
+    }
     // It would have us here for ever, or leave out what comes after.
     if (after !== undefined && page.next.row <= after.row) throw goesBack(pull.as);
     after = page.next;
   }
   return left;
+}
+
+/** What cannot even be fetched is not tried either way, and yet counted: who looks after it needs to know once. */
+function noteBroken(pull: AgentPull, { id, reason }: BrokenItem): void {
+  const failure = pull.failures.setAside(id, 'body');
+  if (failure !== undefined) return pull.setAside({ item: id, reason: setAsideReason(failure) });
+  pull.failures.note(id, 'body', reason);
+  pull.fail({ item: id, reason }, 'corrupt');
 }
 
 function goesBack(agent: string): NexusError {
@@ -196,9 +215,16 @@ async function deliverPage(
   const known = pull.deliveries.known(items.map(({ id }) => id));
   const delivered = items.filter(({ id }) => known.get(id) === 'delivered').map(({ id }) => id);
   const fresh = new Map(items.filter(({ id }) => !known.has(id)).map((item) => [item.id, item]));
+  for (const id of fresh.keys()) {
+    const failure = pull.failures.setAside(id, 'file');
+    if (failure === undefined) continue;
+    pull.setAside({ item: id, reason: setAsideReason(failure) });
+    fresh.delete(id);
+  }
   pull.audit.already += delivered.length;
   const put = fresh.size === 0 ? [] : await deliverFresh(pull, [...fresh.values()], first);
   await acknowledge(pull, [...delivered, ...put]);
+  pull.failures.forget([...delivered, ...put]);
   const settled = new Set([...delivered, ...put]);
   const last = items.findLast(({ id }) => !settled.has(id));
   return last === undefined ? undefined : positionOf(last.id);
@@ -209,7 +235,7 @@ async function deliverFresh(pull: AgentPull, items: readonly Item[], first: bool
   const right: Item[] = [];
   for (const item of items) {
     if (positionOf(item.id)?.agent === pull.as) right.push(item);
-    else failed(pull, item.id, new NexusError('invalid', `It is no item of ${pull.as}.`));
+    else itemFailed(pull, item.id, new NexusError('invalid', `It is no item of ${pull.as}.`));
   }
   const put: string[] = [];
   try {
@@ -266,7 +292,7 @@ async function putInto(
       placed.push(entry.id);
     } catch (error) {
       if (failedWith(error, 'changed') && mayTryAgain) again.push(entry.item);
-      else failed(pull, entry.id, error);
+      else itemFailed(pull, entry.id, error);
       // With its temporary file gone for another reason it may be in the inbox: the next run settles that.
       if (failedWith(error, 'changed', 'conflict') || (await inbox.holds(entry.temp).catch(() => false)))
         undone.push(entry);
@@ -292,7 +318,7 @@ async function writeAll(pull: AgentPull, inbox: Inbox, items: readonly Item[]): 
       written.push({ id, source, receivedAt, inbox: directory, incoming, temp, name, item });
     } catch (error) {
       if (again && failedWith(error, 'unavailable')) crowdedOut.push(item);
-      else failed(pull, id, error);
+      else itemFailed(pull, id, error);
     }
   }
   await inParallel(items, filesAtOnce, (item) => write(item, true));
@@ -370,7 +396,12 @@ async function withInbox(
 }
 
 function failed(pull: AgentPull, item: string, error: unknown): void {
-  if (!(error instanceof NexusError))
-    pull.warn(`internal error: ${error instanceof Error ? error.stack : String(error)}`);
-  pull.fail({ item, reason: describe(error) });
+  if (!(error instanceof NexusError)) pull.warn(...bug(error));
+  pull.fail({ item, reason: describe(error) }, codeIn(error));
+}
+
+/** As `failed`, of what may be the item's own fault: a full disk or a closed directory is not. */
+function itemFailed(pull: AgentPull, item: string, error: unknown): void {
+  if (countsAgainstItem(error)) pull.failures.note(item, 'file', describe(error));
+  failed(pull, item, error);
 }

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { stoppedBy } from '../context.ts';
 import { describe } from '../errors.ts';
+import { codeIn, type Say } from '../logline.ts';
 import type { Position } from '../mailbox.ts';
 import { type AgentHome, locate } from '../openclaw/locate.ts';
 import type { FailedItem } from '../report.ts';
@@ -61,17 +62,25 @@ export async function followPull(
   const startedAt = around.now();
   const sum = emptyReport(startedAt);
   const said = new Set<string>();
-  const warn = (message: string) => {
+  const warn: Say = (message, facts) => {
     if (said.has(message)) return;
     said.add(message);
     sum.warnings.push(message);
-    around.warn(message);
+    around.warn(message, facts);
   };
   const standing = new Map<string, Standing>();
-  return await atSite({ ...around, warn }, async (site) => {
-    const follower: Follower = { site, sum, standing, times, passed, say: around.warn };
+  return await atSite({ ...around, warn, failed: undefined }, async (site) => {
     // The first time what is wrong with the request or the configuration is thrown.
     let agents = chooseAgents(site.state, around.config, request.agents);
+    const follower: Follower = {
+      site,
+      sum,
+      standing,
+      times,
+      passed,
+      say: around.warn,
+      agents: () => agents,
+    };
     const followed = new Map<string, { home: AgentHome; end: Promise<void> }>();
     let prunedAt = startedAt.getTime();
     while (!around.signal.aborted) {
@@ -90,7 +99,7 @@ export async function followPull(
           prunedAt = around.now().getTime();
         }
       } catch (error) {
-        warn(describe(error));
+        warn(describe(error), { code: codeIn(error) });
       }
     }
     await Promise.all([...followed.values()].map(({ end }) => end));
@@ -98,6 +107,7 @@ export async function followPull(
     if (stopped !== undefined) sum.interrupted = stopped;
     const last = [...standing.values()];
     sum.failed = last.flatMap(({ undelivered, untold }) => [...undelivered, ...untold]);
+    sum.setAside = last.flatMap(({ setAside }) => setAside);
     closePullReport(sum, around.now());
     return { report: sum, unavailable: last.some(({ unavailable }) => unavailable) };
   });
@@ -106,9 +116,14 @@ export async function followPull(
 /** How an agent's last pass ended. */
 interface Standing {
   undelivered: FailedItem[];
+  /** Of the last pass over all that is pending. */
+  setAside: FailedItem[];
   untold: FailedItem[];
   unavailable: boolean;
   audit: PullAudit;
+  /** What a first pass of either has shown; before that it is not known to be well. */
+  delivers: boolean;
+  tells: boolean;
 }
 
 interface Follower {
@@ -117,7 +132,9 @@ interface Follower {
   standing: Map<string, Standing>;
   times: FollowTimes;
   passed: (audit: PullAudit, agent: string) => void;
-  say: (message: string) => void;
+  say: Say;
+  /** Those that there are now. */
+  agents: () => readonly AgentHome[];
 }
 
 function begin(follower: Follower, agent: AgentHome): { home: AgentHome; end: Promise<void> } {
@@ -129,7 +146,7 @@ function begin(follower: Follower, agent: AgentHome): { home: AgentHome; end: Pr
 async function followAgent(follower: Follower, agent: AgentHome): Promise<void> {
   const { site, sum, times } = follower;
   const { signal } = site.around;
-  const complain = complaints(follower);
+  const complain = complaints(follower, agent);
   while (!signal.aborted) {
     const attempt = emptyReport(site.around.now());
     const mine = `agent ${agent.id}`;
@@ -142,7 +159,10 @@ async function followAgent(follower: Follower, agent: AgentHome): Promise<void> 
     // Held by another run, or not to be worked on at all: looked at again later.
     complain([...attempt.failed, ...(attempt.busy ?? [])]);
     sum.busy = [...others(sum.busy), ...(attempt.busy ?? [])];
-    if (attempt.failed.length > 0) standingOf(follower, agent).undelivered = attempt.failed;
+    if (attempt.failed.length > 0) {
+      standingOf(follower, agent).undelivered = attempt.failed;
+      settle(follower, agent, emptyPullAudit(agent.id, aliasOf(site.around.config, agent.id)));
+    }
     await pause(times.againMs / 4, signal);
   }
   if (sum.busy?.length === 0) delete sum.busy;
@@ -154,11 +174,16 @@ async function deliverLoop(follower: Follower, agent: AgentHome, arrived: Bell):
   const standing = standingOf(follower, agent);
   let left: Position | undefined;
   let wholeAt = 0;
-  const complain = complaints(follower);
+  const complain = complaints(follower, agent);
   for (let backoff = shortestBackoffMs; !signal.aborted; ) {
     const audit = emptyPullAudit(agent.id, aliasOf(site.around.config, agent.id));
     const failed: FailedItem[] = [];
-    const pass = { audit, fail: (item: FailedItem) => failed.push(item) };
+    const setAside: FailedItem[] = [];
+    const pass = {
+      audit,
+      fail: (item: FailedItem) => failed.push(item),
+      setAside: (item: FailedItem) => setAside.push(item),
+    };
     let thrown = false;
     // What failed is pending, and would end every wait at once: only what comes after it is waited for.
     const whole = left === undefined || now().getTime() - wholeAt >= times.againMs;
@@ -173,6 +198,7 @@ async function deliverLoop(follower: Follower, agent: AgentHome, arrived: Bell):
       backoff = shortestBackoffMs;
       standing.unavailable = false;
       standing.undelivered = whole ? failed : [...standing.undelivered, ...failed];
+      if (whole) standing.setAside = setAside;
     } catch (error) {
       if (signal.aborted && failed.length === 0 && audit.delivered === 0) break;
       thrown = true;
@@ -180,6 +206,7 @@ async function deliverLoop(follower: Follower, agent: AgentHome, arrived: Bell):
       standing.unavailable = site.isOutage(error);
       standing.undelivered = failed;
     }
+    standing.delivers = true;
     settle(follower, agent, audit);
     if (audit.delivered > 0) arrived.ring();
     complain(standing.undelivered);
@@ -194,7 +221,7 @@ async function tellLoop(follower: Follower, agent: AgentHome, arrived: Bell): Pr
   const { site, times } = follower;
   const { signal } = site.around;
   const standing = standingOf(follower, agent);
-  const complain = complaints(follower);
+  const complain = complaints(follower, agent);
   // What is not closed yet was left by a run that died, or has arrived whole when the bell rings.
   let arrivedWhole = true;
   while (!signal.aborted) {
@@ -202,31 +229,40 @@ async function tellLoop(follower: Follower, agent: AgentHome, arrived: Bell): Pr
     const failed: FailedItem[] = [];
     try {
       if (arrivedWhole) closeBatch(site, agent);
-      await tell(site, agent, { audit, fail: (item) => failed.push(item) });
+      await tell(site, agent, { audit, fail: (item) => failed.push(item), setAside: () => undefined });
     } catch (error) {
       if (signal.aborted) return;
       failed.push(agentFailure(site, agent, error));
     }
     complain(failed);
     standing.untold = failed;
+    standing.tells = true;
     settle(follower, agent, audit);
     arrivedWhole = await arrived.rung(times.againMs, signal);
   }
 }
 
 /** Says what is wrong once, and again when it has been well in between. */
-function complaints({ say }: Follower): (items: readonly FailedItem[]) => void {
-  let said = new Set<string>();
+function complaints({ say }: Follower, { id: agent }: AgentHome): (items: readonly FailedItem[]) => void {
+  let said = new Map<string, string>();
   return (items) => {
-    const now = new Set(items.map(({ item, reason }) => `${item}: ${reason}`));
-    for (const sentence of now) if (!said.has(sentence)) say(sentence);
+    const now = new Map(items.map(({ item, reason }) => [`${item}: ${reason}`, item]));
+    for (const [sentence, item] of now) if (!said.has(sentence)) say(sentence, { agent, item });
     said = now;
   };
 }
 
 function standingOf({ standing, site }: Follower, agent: AgentHome): Standing {
   const audit = emptyPullAudit(agent.id, aliasOf(site.around.config, agent.id));
-  const found = standing.get(agent.id) ?? { undelivered: [], untold: [], unavailable: false, audit };
+  const found = standing.get(agent.id) ?? {
+    undelivered: [],
+    setAside: [],
+    untold: [],
+    unavailable: false,
+    audit,
+    delivers: false,
+    tells: false,
+  };
   standing.set(agent.id, found);
   return found;
 }
@@ -234,7 +270,7 @@ function standingOf({ standing, site }: Follower, agent: AgentHome): Standing {
 /** Adds what a pass did to the sum, and keeps how all agents stand now as one run. */
 function settle(follower: Follower, agent: AgentHome, audit: PullAudit): void {
   const { site, sum, standing, passed } = follower;
-  const { now, warn } = site.around;
+  const { now, warn, ended } = site.around;
   standingOf(follower, agent).audit = audit;
   const before = sum.agents[agent.id];
   sum.agents[agent.id] = before === undefined ? audit : added(before, audit);
@@ -242,9 +278,20 @@ function settle(follower: Follower, agent: AgentHome, audit: PullAudit): void {
   const eventful = audit.delivered + done + admitted + repeated > 0;
   if (eventful) passed(audit, agent.id);
   const run = emptyReport(now());
+  if ((sum.busy ?? []).length > 0) run.busy = sum.busy ?? [];
   run.agents = Object.fromEntries([...standing].map(([id, last]) => [id, last.audit]));
   run.failed = [...standing.values()].flatMap(({ undelivered, untold }) => [...undelivered, ...untold]);
-  rememberRun(site.ledger, closePullReport(run, now()), eventful, now(), warn);
+  run.setAside = [...standing.values()].flatMap(({ setAside }) => setAside);
+  closePullReport(run, now());
+  // With agents that were not looked at yet, what failed before this process began may fail still.
+  const known = follower.agents().every(({ id }) => {
+    const last = standing.get(id);
+    const isElsewhere = run.busy?.some(({ item }) => item === `agent ${id}`) === true;
+    return isElsewhere || (last !== undefined && last.delivers && last.tells);
+  });
+  if (run.failed.length === 0 && !known) return;
+  rememberRun(site.ledger, run, eventful, now(), warn, true);
+  ended?.(run);
 }
 
 interface Bell {

@@ -41,6 +41,8 @@ export interface PullReport {
   already: number;
   /** Items that are pending still, agents that nothing could be done for, batches that could not be told. */
   failed: FailedItem[];
+  /** Items that failed so often that they are left alone, pending; `nexus status` names them until `nexus retry`. */
+  setAside: FailedItem[];
   warnings: string[];
   notified: Notified;
   agents: Record<string, PullAudit>;
@@ -60,6 +62,7 @@ export function emptyReport(now: Date): PullReport {
     delivered: 0,
     already: 0,
     failed: [],
+    setAside: [],
     warnings: [],
     notified: nobody(),
     agents: {},

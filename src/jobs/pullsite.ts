@@ -1,5 +1,6 @@
 import type { Config } from '../config.ts';
 import { describe, failedWith, NexusError } from '../errors.ts';
+import { bug, codeIn, type Facts, type Say } from '../logline.ts';
 import type { Mailbox, Position } from '../mailbox.ts';
 import { type AgentHome, locate, type State } from '../openclaw/locate.ts';
 import type { FailedItem } from '../report.ts';
@@ -7,9 +8,10 @@ import { slots } from '../slots.ts';
 import { aliasOf } from './choosing.ts';
 import { type Deliveries, deliveriesFile, openDeliveries } from './deliveries.ts';
 import { openInbox } from './inbox.ts';
+import { mailFailures } from './mailfailures.ts';
 import { type Ledger, ledgerFile, openLedger } from './ledger.ts';
 import { type AgentPull, pullAgent, type PullFrom } from './pullagent.ts';
-import type { Notified, PullAudit } from './pullreport.ts';
+import type { Notified, PullAudit, PullReport } from './pullreport.ts';
 
 export interface PullSurroundings {
   config: Config;
@@ -18,10 +20,14 @@ export interface PullSurroundings {
   openMailbox: () => Promise<Mailbox>;
   signal: AbortSignal;
   now: () => Date;
-  warn: (message: string) => void;
+  warn: Say;
+  /** Told of each item when it fails; the report has them all. */
+  failed?: ((item: FailedItem, facts: Facts) => void) | undefined;
   /** Items delivered so far. */
   progress: (delivered: number) => void;
   tell: Tell;
+  /** Of one that stays: to be told how its agents stand after each pass. */
+  ended?: (report: PullReport) => void;
   /** For what a test puts in the way. */
   openInbox?: AgentPull['openInbox'];
   openDeliveries?: typeof openDeliveries;
@@ -116,22 +122,26 @@ function notingOutages(mailbox: Mailbox): Pick<Site, 'mailbox' | 'isOutage'> {
 export interface Pass {
   audit: PullAudit;
   fail: (item: FailedItem) => void;
+  /** What failed too often to be tried; it is pending still, and no failure of this pass. */
+  setAside: (item: FailedItem) => void;
 }
 
 /** Delivers what is pending, as `pullAgent`. Throws what concerns the whole agent. */
 export async function deliver(
   site: Site,
   agent: AgentHome,
-  { audit, fail }: Pass,
+  { audit, fail, setAside }: Pass,
   from?: PullFrom,
 ): Promise<Position | undefined> {
-  const { config, signal, now, warn, progress } = site.around;
+  const { config, signal, now, failed, progress } = site.around;
+  const warn: Say = (message, facts) => site.around.warn(message, { agent: agent.id, ...facts });
   const named = new Set<string>();
   const before = audit.delivered;
+  const as = aliasOf(config, agent.id);
   const left = await pullAgent(
     {
       agent: agent.id,
-      as: aliasOf(config, agent.id),
+      as,
       workspace: agent.workspace,
       host: config.host,
       mailbox: site.mailbox,
@@ -141,12 +151,15 @@ export async function deliver(
       signal,
       now,
       audit,
-      fail(item) {
+      fail(item, code) {
         if (named.has(item.item)) return;
         named.add(item.item);
         audit.failed++;
+        failed?.(item, { agent: agent.id, code });
         fail(item);
       },
+      setAside,
+      failures: mailFailures({ ledger: site.ledger, as, after: config.setAsideAfter, now, warn }),
       warn,
     },
     from,
@@ -164,16 +177,20 @@ export function closeBatch(site: Site, agent: AgentHome): void {
 
 /** Tells the agent of closed batches. Its answers are noted in the ledger of deliveries: none undoes a delivery. */
 export async function tell(site: Site, agent: AgentHome, { audit, fail }: Pass): Promise<void> {
-  const { signal, now } = site.around;
+  const { signal, now, failed } = site.around;
   const { deliveries, state } = site;
   const told = await site.telling(() => site.around.tell({ state, agent, deliveries, signal, now }));
   audit.notified = told.notified;
-  for (const item of told.failed) fail(item);
+  for (const item of told.failed) {
+    failed?.(item, { agent: agent.id, code: 'unavailable' });
+    fail(item);
+  }
 }
 
 /** What concerns a whole agent, as a failed item; a bug is told in full. */
 export function agentFailure(site: Site, agent: AgentHome, error: unknown): FailedItem {
-  if (!(error instanceof NexusError))
-    site.around.warn(`internal error: ${error instanceof Error ? error.stack : String(error)}`);
-  return { item: `agent ${agent.id}`, reason: describe(error) };
+  if (!(error instanceof NexusError)) site.around.warn(...bug(error));
+  const failure = { item: `agent ${agent.id}`, reason: describe(error) };
+  site.around.failed?.(failure, { agent: agent.id, code: codeIn(error) });
+  return failure;
 }

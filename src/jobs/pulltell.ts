@@ -6,7 +6,7 @@ import { notifyConfig } from '../openclaw/notifyconfig.ts';
 import { tellAgent, type Way } from '../openclaw/notify.ts';
 import type { Outcome } from '../openclaw/outcome.ts';
 import type { FailedItem } from '../report.ts';
-import { resolveSecret } from '../secrets.ts';
+import { resolveSecret, secretVariables } from '../secrets.ts';
 import type { Batch, Deliveries } from './deliveries.ts';
 import { readDelivered } from './delivered.ts';
 import { inboxOf } from './inbox.ts';
@@ -50,7 +50,7 @@ export function tellDue(config: Config, env: Environment): Tell {
       hooksUrl,
       hooksToken: hooksToken === undefined ? undefined : await resolveSecret(hooksToken, env),
       inbox: inboxOf(agent.workspace),
-      secretVariables: variablesOf(config),
+      secretVariables: secretVariables(config),
     });
     const sought = batches
       .filter(mayBeAnswered)
@@ -143,11 +143,4 @@ async function messageOf(
     }
   }
   return composeMessage({ batch: id, items, sees, inlineBytes });
-}
-
-/** The names of environment variables that the configuration takes secrets from. */
-function variablesOf(value: unknown): string[] {
-  if (typeof value !== 'object' || value === null) return [];
-  const named: string[] = 'env' in value && typeof value.env === 'string' ? [value.env] : [];
-  return [...named, ...Object.values(value).flatMap(variablesOf)];
 }

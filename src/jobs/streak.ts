@@ -56,6 +56,11 @@ export function reasonOf({ failed, oversized }: Pick<Ending, 'failed' | 'oversiz
   return [...named, ...(more > 0 ? [`and ${more} more`] : [])].join('\n');
 }
 
+/** Of a report as the ledger keeps it. */
+export function verdictIn(report: unknown): Verdict {
+  return verdictOf(endingIn(report));
+}
+
 type AnyEnding = Ending & { setAside: unknown[] };
 
 /** What the ledger keeps of any job's report, which another version may have written. */

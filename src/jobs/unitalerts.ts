@@ -1,7 +1,11 @@
+import { statSync } from 'node:fs';
+import { utimes, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import type { Notice } from '../alerts.ts';
 import { type AttendedJob, attendedJobs } from '../alertsettings.ts';
 import { describe, failedWith } from '../errors.ts';
-import { isActive, type UnitFailure } from '../systemd/failure.ts';
+import { codeIn } from '../logline.ts';
+import { isActive, isGone, type UnitFailure } from '../systemd/failure.ts';
 import { keepFailure, keepWell } from './attend.ts';
 import {
   alertOnJob,
@@ -9,6 +13,7 @@ import {
   channelNames,
   hasHostAlerts,
   recoveredNotice,
+  scopeOf,
   sendAlerts,
   withHostAlerts,
 } from './hostalerts.ts';
@@ -42,9 +47,21 @@ export async function alertOnUnit(
     else await countRun(around, unit, job, failure.invocation, reason);
   } catch (error) {
     if (!failedWith(error, 'unavailable', 'corrupt', 'forbidden', 'busy', 'config')) throw error;
-    // A full disk, say: better told each time than not at all.
-    around.warn(`This alert cannot be latched and may come again: ${describe(error)}`);
-    await sendUnlatched(around, unitNotice(around, unit, `${reason}\n${describe(error)}`));
+    // A full disk, say: better told each hour than not at all, and than each minute, as some timers fail.
+    const subject = job === undefined ? `unit/${unit}` : `job/${job}`;
+    if (wasTold(around, unit)) {
+      around.warn(`This alert cannot be latched, and was sent within the last hour: ${describe(error)}`, {
+        subject,
+        code: error.code,
+      });
+      return;
+    }
+    around.warn(`This alert cannot be latched and may come again: ${describe(error)}`, {
+      subject,
+      code: error.code,
+    });
+    if (await sendUnlatched(around, unitNotice(around, unit, `${reason}\n${describe(error)}`)))
+      await noteTold(around, unit);
   }
 }
 
@@ -75,7 +92,7 @@ async function raiseOnUnit(around: AlertSurroundings, unit: string, reason: stri
   });
 }
 
-function unitNotice({ config, now }: AlertSurroundings, unit: string, error: string): Notice {
+function unitNotice({ config, env, now }: AlertSurroundings, unit: string, error: string): Notice {
   const { host } = config;
   const at = now().toISOString();
   return {
@@ -85,24 +102,62 @@ function unitNotice({ config, now }: AlertSurroundings, unit: string, error: str
     title: `Nexus on ${host}: ${unit} has failed.`,
     error,
     since: at,
-    next: `On ${host}, read \`journalctl -u ${unit} -n 50\`, and when it is mended run \`systemctl restart ${unit}\`.`,
+    next: `On ${host}, read \`journalctl${scopeOf(env)} -u ${unit} -n 50\`, and when it is mended run \`systemctl${scopeOf(env)} restart ${unit}\`.`,
     at,
   };
 }
 
-async function sendUnlatched(around: AlertSurroundings, notice: Notice): Promise<void> {
+const betweenUnlatchedMs = 3_600_000;
+
+/** By the time of an empty file, for which a full disk mostly has room. */
+function toldFile({ config }: AlertSurroundings, unit: string): string {
+  return path.join(config.dataDir, 'host', `told-${unit}`);
+}
+
+function wasTold(around: AlertSurroundings, unit: string): boolean {
+  try {
+    const before = statSync(toldFile(around, unit), { throwIfNoEntry: false })?.mtimeMs;
+    const since = before === undefined ? -1 : around.now().getTime() - before;
+    return since >= 0 && since < betweenUnlatchedMs;
+  } catch (error) {
+    around.warn(describe(error));
+    return false;
+  }
+}
+
+async function noteTold(around: AlertSurroundings, unit: string): Promise<void> {
+  const at = around.now();
+  try {
+    await writeFile(toldFile(around, unit), '', { mode: 0o600 });
+    await utimes(toldFile(around, unit), at, at);
+  } catch (error) {
+    around.warn(describe(error));
+  }
+}
+
+/** Whether anybody took it. */
+async function sendUnlatched(around: AlertSurroundings, notice: Notice): Promise<boolean> {
   const { openChannels } = await import('../channels/open.ts');
   const channels = openChannels(around.config, around.env);
   const signal = AbortSignal.timeout(55_000);
-  await Promise.all(
+  const taken = await Promise.all(
     channels.map(async ({ name, send }) => {
       try {
-        await send(notice, `${notice.at}.${notice.subject}`, signal);
+        await send(notice, `${notice.host}.${notice.at}.${notice.subject}`, signal);
+        return true;
       } catch (error) {
-        around.warn(`Alert not sent by ${name}: ${describe(error)}`);
+        const { subject, event } = notice;
+        around.warn(`Alert not sent by ${name}: ${describe(error)}`, {
+          subject,
+          event,
+          channel: name,
+          code: codeIn(error),
+        });
+        return false;
       }
     }),
   );
+  return taken.includes(true);
 }
 
 /** Something that `nexus status` found and no job can say of itself, as a job that is not started any more. */
@@ -116,12 +171,14 @@ export interface Found {
 /**
  * What `nexus status --alert` does, from a timer: sends what could not be sent, decides for each job what its last run
  * may not have lived to decide, ends the alerts of units that are active again, and raises and ends those of what it
- * found itself. `kinds` are the first parts of subjects that it looks for, so that one that is not found has ended.
+ * found itself. `kinds` are the first parts of subjects that it looks for, so that one that is not found has ended,
+ * but for those of which it could not tell.
  */
 export async function alertOnStatus(
   around: AlertSurroundings,
   found: readonly Found[] = [],
   kinds: readonly string[] = [],
+  undecided: readonly string[] = [],
 ): Promise<void> {
   const ledger = openLedger(ledgerFile(around.config), around.warn);
   try {
@@ -141,17 +198,37 @@ export async function alertOnStatus(
     for (const { raised, recovered, subject } of await alerts.list()) {
       if (recovered !== undefined) continue;
       const [kind = '', ...rest] = subject.split('/');
+      const unit = kind === 'unit' ? rest.join('/') : undefined;
       const over =
-        kind === 'unit'
-          ? await isActive(rest.join('/'), around.env)
-          : kinds.includes(kind) && !found.some((one) => one.subject === subject);
-      if (over) await alerts.recover(recoveredNotice(host, raised, around.now()));
+        unit === undefined
+          ? kinds.includes(kind) &&
+            !undecided.includes(subject) &&
+            !found.some((one) => one.subject === subject)
+          : await isActive(unit, around.env);
+      const notice = recoveredNotice(host, raised, around.now());
+      if (over) await alerts.recover(notice);
+      else if (unit !== undefined && (await isGone(unit, around.env)))
+        await alerts.recover({ ...notice, title: `Nexus on ${host}: ${unit} was taken away.` });
     }
     for (const { subject, problem, next } of found)
       await alerts.raise(
         { event: 'failed', host, subject, title: `Nexus on ${host}: ${problem}`, next, since: at, at },
         await channelNames(around.config),
       );
+    await sendAlerts(alerts, around);
+  });
+}
+
+/** Ends the alerts of units that are active again, and sends what is due. */
+export async function endUnitAlerts(around: AlertSurroundings): Promise<void> {
+  const { config, env, now } = around;
+  if (!hasHostAlerts(config)) return;
+  await withHostAlerts(around, async (alerts) => {
+    for (const { raised, recovered, subject } of await alerts.list()) {
+      const unit = /^unit\/(.+)$/s.exec(subject)?.[1];
+      if (recovered !== undefined || unit === undefined || !(await isActive(unit, env))) continue;
+      await alerts.recover(recoveredNotice(config.host, raised, now()));
+    }
     await sendAlerts(alerts, around);
   });
 }

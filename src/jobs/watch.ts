@@ -2,8 +2,10 @@ import path from 'node:path';
 import { watch as watchFiles } from 'chokidar';
 import { stoppedBy } from '../context.ts';
 import { describe, failedWith } from '../errors.ts';
+import { codeIn, type Say } from '../logline.ts';
 import { locate } from '../openclaw/locate.ts';
 import { type Audit, closeReport, type Report } from '../report.ts';
+import type { Rounds } from './attend.ts';
 import { type JobRequest, type JobSurroundings, runJob } from './job.ts';
 
 /** Changes that come together are one pass. */
@@ -21,7 +23,7 @@ export async function watch(
   request: JobRequest,
   around: JobSurroundings,
   passed: (report: Report) => void,
-  attended: (pass: () => ReturnType<typeof runJob>) => ReturnType<typeof runJob> = (pass) => pass(),
+  rounds?: Rounds,
 ): Promise<{ report: Report; unavailable: boolean }> {
   const state = await locate(around.env);
   const directories = state.agents.flatMap((agent) => [
@@ -34,10 +36,16 @@ export async function watch(
   const said = new Set<string>();
   const once: JobSurroundings = {
     ...around,
-    warn(message) {
-      // Every pass finds the same; saying it once is enough.
-      if (!said.has(message)) around.warn(message);
+    stays: true,
+    // Every pass finds the same; saying it once is enough.
+    warn(message, facts) {
+      if (!said.has(message)) around.warn(message, facts);
       said.add(message);
+    },
+    failed(failure, facts) {
+      const known = `${failure.item}\n${failure.reason}`;
+      if (!said.has(known)) around.failed?.(failure, facts);
+      said.add(known);
     },
   };
   let sum: Report | undefined;
@@ -45,15 +53,18 @@ export async function watch(
   try {
     while (!around.signal.aborted) {
       changes.seen();
+      const began = around.now();
       try {
-        const pass = await attended(() => runJob(request, once));
+        const pass = await runJob(request, once);
+        rounds?.ended(pass.report);
         passed(pass.report);
         sum = sum === undefined ? pass.report : added(sum, pass.report);
         unavailable = pass.unavailable;
       } catch (error) {
         if (around.signal.aborted) break;
         if (!failedWith(error, 'unavailable', 'busy')) throw error;
-        once.warn(describe(error));
+        rounds?.fell(began, error);
+        once.warn(describe(error), { code: codeIn(error) });
         unavailable = true;
       }
       await changes.next(around.signal);
@@ -97,7 +108,7 @@ interface Changes {
 }
 
 /** Watches OpenClaw's directories; its own `archive/` and lock files say nothing new. */
-async function changesIn(directories: string[], warn: (message: string) => void): Promise<Changes> {
+async function changesIn(directories: string[], warn: Say): Promise<Changes> {
   let changed = false;
   let wake: (() => void) | undefined;
   const roots = [...new Set(directories)];

@@ -1,6 +1,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import JSON5 from 'json5';
+import { messageOf } from '../errors.ts';
 import { codeOf, ownerOf } from './unreadable.ts';
 
 export type Json = Record<string, unknown>;
@@ -48,7 +49,7 @@ function parse(path: string, warnings: string[]): unknown {
     return JSON5.parse<unknown>(readFileSync(path, 'utf8'));
   } catch (error) {
     const denied = codeOf(error) === 'EACCES' ? ` (${ownerOf(path)})` : '';
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     warnings.push(`${path} cannot be used: ${reason}${denied}. Agents are found by their directories.`);
     return undefined;
   }

@@ -1,7 +1,7 @@
 import { accessSync, constants as files, lstatSync, statSync } from 'node:fs';
 import { constants, DatabaseSync } from 'node:sqlite';
 import { pathToFileURL } from 'node:url';
-import { NexusError } from '../errors.ts';
+import { messageOf, NexusError } from '../errors.ts';
 import { codeOf, ownerOf, readError } from './unreadable.ts';
 
 /** An agent's database, opened for reading and nothing else. */
@@ -139,11 +139,7 @@ function translated<T>(path: string, work: () => T): T {
         hint: 'Check it with: openclaw doctor',
         cause: error,
       });
-    throw new NexusError(
-      'unavailable',
-      `${path} cannot be read: ${error instanceof Error ? error.message : ''}.`,
-      facts,
-    );
+    throw new NexusError('unavailable', `${path} cannot be read: ${messageOf(error)}.`, facts);
   }
 }
 

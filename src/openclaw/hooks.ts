@@ -1,3 +1,4 @@
+import { messageOf } from '../errors.ts';
 import { isObject } from './configfile.ts';
 import { oneLine, type Outcome, refused, type TellRequest, unclear } from './outcome.ts';
 import { codeOf } from './unreadable.ts';
@@ -114,7 +115,7 @@ const unsent =
 function failureOf(error: unknown, hooks: Hooks): Outcome {
   const cause = error instanceof Error ? error.cause : undefined;
   const code = codeOf(cause) ?? codeOf(error);
-  const why = code ?? (error instanceof Error ? oneLine(error.message) : 'unknown');
+  const why = code ?? oneLine(messageOf(error));
   if (code !== undefined && unsent.test(code))
     return refused(
       `OpenClaw's gateway cannot be reached at ${hooks.url} (${code}). Start it, or set notify.hooksUrl.`,

@@ -1,6 +1,6 @@
 import { lstatSync, type Stats } from 'node:fs';
 import { dirname } from 'node:path';
-import { NexusError } from '../errors.ts';
+import { messageOf, NexusError } from '../errors.ts';
 import type { Unreadable } from './source.ts';
 
 /** The error's code as Node gives it, such as `ENOENT`; `undefined` for what is no system error. */
@@ -64,7 +64,7 @@ function look(path: string): Stats | undefined {
 function why(error: unknown): string {
   const code = codeOf(error);
   if (code === 'EACCES' || code === 'EPERM') return `cannot be read by uid ${uid()}`;
-  return `cannot be read: ${error instanceof Error ? error.message : String(error)}`;
+  return `cannot be read: ${messageOf(error)}`;
 }
 
 function uid(): number {

@@ -1,5 +1,6 @@
 import type { Environment } from '../configfile.ts';
 import { failedWith, NexusError } from '../errors.ts';
+import { sentenceIn } from '../logline.ts';
 import { type Answer, runCommand } from './command.ts';
 
 /** How a unit of systemd ended, and the last that it said. */
@@ -14,6 +15,8 @@ export interface UnitFailure {
 
 const askMs = 10_000;
 const mostLines = 5;
+/** The lines of a stack among them say nothing to who is told. */
+const mostRead = 50;
 
 /**
  * What systemd knows of a unit that failed: from the variables that it gives to what `OnFailure=` starts (since
@@ -35,13 +38,13 @@ export async function unitFailure(unit: string, env: Environment, user: boolean)
   const lines = await journal(unit, invocation, env, user);
   return {
     ...(invocation === '' ? {} : { invocation }),
-    reason: reasonOf(unit, known),
+    reason: endingOf(unit, known),
     lines,
   };
 }
 
 /** `CLD_EXITED` and its like, as systemctl shows them. */
-const exitCodes: Record<string, string> = { 1: 'exited', 2: 'killed', 3: 'dumped' };
+export const exitCodes: Record<string, string> = { 1: 'exited', 2: 'killed', 3: 'dumped' };
 
 const statuses: Record<string, string> = {
   1: 'a bug; its trace is in the log',
@@ -66,13 +69,14 @@ const results: Record<string, string> = {
   'core-dump': 'crashed',
 };
 
-interface Known {
+export interface Known {
   result: string | undefined;
   code: string | undefined;
   status: string | undefined;
 }
 
-function reasonOf(unit: string, { result, code, status }: Known): string {
+/** One sentence on how a unit ended. */
+export function endingOf(unit: string, { result, code, status }: Known): string {
   const how = results[result ?? ''];
   if (how !== undefined) return `${unit} ${how}.`;
   if (code === 'killed' || code === 'dumped') return `${unit} was killed by signal ${status ?? 'unknown'}.`;
@@ -88,6 +92,18 @@ export async function isActive(unit: string, env: Environment): Promise<boolean>
     if (answer?.status === 0) return true;
   }
   return false;
+}
+
+/** True when neither manager knows the unit: it was taken away, and is never active again. */
+export async function isGone(unit: string, env: Environment): Promise<boolean> {
+  const states: string[] = [];
+  for (const user of [[], ['--user']]) {
+    const answer = await tried('systemctl', [...user, 'show', '--property=LoadState', '--', unit], env);
+    // A user's manager may not be there at all; the system's has to say so itself.
+    if (answer?.status === 0) states.push(answer.stdout.trim());
+    else if (user.length === 0) return false;
+  }
+  return states.length > 0 && states.every((state) => state === 'LoadState=not-found');
 }
 
 async function show(unit: string, env: Environment, user: boolean): Promise<Record<string, string>> {
@@ -107,10 +123,11 @@ async function journal(unit: string, invocation: string, env: Environment, user:
   const which = /^[0-9a-f]{32}$/.test(invocation)
     ? [`_SYSTEMD_INVOCATION_ID=${invocation}`]
     : [user ? `--user-unit=${unit}` : `--unit=${unit}`];
-  const common = ['--no-pager', '--quiet', '--output=cat', `--lines=${mostLines}`];
+  const common = ['--no-pager', '--quiet', '--output=cat', `--lines=${mostRead}`];
   const place = user ? ['--user'] : [];
   const errors = await ask('journalctl', [...place, ...common, '--priority=err', ...which], env);
-  return errors.length > 0 ? errors : await ask('journalctl', [...place, ...common, ...which], env);
+  const said = errors.length > 0 ? errors : await ask('journalctl', [...place, ...common, ...which], env);
+  return said.flatMap((line) => sentenceIn(line) ?? []).slice(-mostLines);
 }
 
 async function ask(program: string, args: string[], env: Environment): Promise<string[]> {

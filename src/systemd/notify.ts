@@ -1,4 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { messageOf } from '../errors.ts';
+import { type Say } from '../logline.ts';
 import { runCommand } from './command.ts';
 
 /** How a service speaks to systemd (sd_notify(3)). Without systemd nothing happens. */
@@ -22,10 +24,7 @@ export interface Notifier {
  * Through `systemd-notify`, because Node has no datagrams on Unix sockets: the unit needs NotifyAccess=all. `warn`
  * is told once when systemd cannot be told.
  */
-export function openNotifier(
-  env: Record<string, string | undefined>,
-  warn: (message: string) => void,
-): Notifier {
+export function openNotifier(env: Record<string, string | undefined>, warn: Say): Notifier {
   const heard = env['NOTIFY_SOCKET'] !== undefined && env['NOTIFY_SOCKET'] !== '';
   let warned = false;
 
@@ -34,7 +33,7 @@ export function openNotifier(
     const failure = await failureOf(facts);
     if (failure === undefined || warned) return;
     warned = true;
-    warn(`systemd could not be told ${facts[0] ?? ''}: ${failure}`);
+    warn(`systemd could not be told ${facts[0] ?? ''}: ${failure}`, { code: 'unavailable' });
   }
 
   async function failureOf(facts: string[]): Promise<string | undefined> {
@@ -42,7 +41,7 @@ export function openNotifier(
       const { status, stderr } = await runCommand('systemd-notify', facts, { env, timeoutMs: 10_000 });
       return status === 0 ? undefined : stderr.trim() || 'systemd-notify failed';
     } catch (error) {
-      return error instanceof Error ? error.message : String(error);
+      return messageOf(error);
     }
   }
 

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { NexusError } from '../errors.ts';
+import { failedWith, NexusError } from '../errors.ts';
 import { type Answer, runCommand } from './command.ts';
 
 /** Of the machine, or of one user. */
@@ -20,6 +20,10 @@ export interface UnitState {
   enabled: boolean;
   /** It was started since the machine was. */
   started: boolean;
+  /** Since when it is active, in ms; 0 when it never was. */
+  since: number;
+  /** systemd has another text of it than its file. */
+  needsReload: boolean;
 }
 
 export interface Systemctl {
@@ -38,6 +42,8 @@ const properties = [
   'ExecMainStartTimestampMonotonic',
   'StatusText',
   'UnitFileState',
+  'ActiveEnterTimestampMonotonic',
+  'NeedDaemonReload',
 ];
 
 /** `unavailable` where systemd does not run, or not for this user. */
@@ -82,7 +88,59 @@ export async function openSystemctl(mode: Mode, env: Record<string, string | und
         text: said.get('StatusText') ?? '',
         enabled: said.get('UnitFileState') === 'enabled',
         started,
+        since: wallClock(Number(said.get('ActiveEnterTimestampMonotonic') ?? '0')),
+        needsReload: said.get('NeedDaemonReload') === 'yes',
       };
     },
   };
+}
+
+/** What was asked of units, by unit and property; a property may be said several times. */
+export type Facts = Map<string, Map<string, string[]>>;
+
+/**
+ * Asks for properties of several units in one call; times are in UTC. Changes nothing, and never throws for what
+ * systemd says: a sentence instead where it does not answer, or not in time.
+ */
+export async function askFacts(
+  mode: Mode,
+  units: readonly string[],
+  asked: readonly string[],
+  env: Record<string, string | undefined>,
+  timeoutMs: number,
+): Promise<Facts | string> {
+  const scope = mode === 'user' ? ['--user'] : [];
+  const args = [...scope, 'show', `--property=${['Id', ...asked].join(',')}`, '--', ...units];
+  try {
+    const { status, stdout, stderr } = await runCommand('systemctl', args, {
+      env: { ...env, TZ: 'UTC', LC_ALL: 'C' },
+      timeoutMs,
+    });
+    if (status === undefined) return `systemctl did not answer within ${timeoutMs / 1000} s.`;
+    if (status !== 0) return stderr.trim().split('\n').at(0) || `systemctl ended with status ${status}.`;
+    return factsIn(stdout);
+  } catch (error) {
+    if (failedWith(error, 'unavailable')) return error.message;
+    throw error;
+  }
+}
+
+/** A block of lines for each unit, with an empty line between two. */
+function factsIn(text: string): Facts {
+  const facts: Facts = new Map();
+  for (const block of text.split('\n\n')) {
+    const said = new Map<string, string[]>();
+    for (const line of block.split('\n')) {
+      const at = line.indexOf('=');
+      if (at > 0) said.set(line.slice(0, at), [...(said.get(line.slice(0, at)) ?? []), line.slice(at + 1)]);
+    }
+    const [id] = said.get('Id') ?? [];
+    if (id !== undefined) facts.set(id, said);
+  }
+  return facts;
+}
+
+/** Of systemd's monotonic clock, in µs, which is Node's too; 0 stays 0. */
+function wallClock(us: number): number {
+  return us === 0 ? 0 : Date.now() - (Number(process.hrtime.bigint() / 1000n) - us) / 1000;
 }

@@ -3,6 +3,7 @@ import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { errnoOf } from '../diskerrors.ts';
 import { NexusError } from '../errors.ts';
+import type { Mode } from './systemctl.ts';
 
 /**
  * How a file stands to the text that belongs there: `same`, `absent`, `older` (Nexus wrote it, with another text),
@@ -13,6 +14,15 @@ export type Standing = 'same' | 'absent' | 'older' | 'edited' | 'outdated' | 'fo
 
 const marker =
   /^# Written by `nexus install`; sha256 ([0-9a-f]{64}) of what follows\. Keep changes in a drop-in\.\n/;
+
+/** Where an administrator's units lie, or a user's. */
+export function unitDirectory(mode: Mode, env: Record<string, string | undefined>): string {
+  if (mode === 'system') return '/etc/systemd/system';
+  const said = env['XDG_CONFIG_HOME'];
+  const config =
+    said !== undefined && path.isAbsolute(said) ? said : path.join(env['HOME'] ?? '/', '.config');
+  return path.join(config, 'systemd', 'user');
+}
 
 /** The text with a line before it that tells Nexus's own files from those that somebody changed. */
 export function marked(text: string): string {
@@ -42,7 +52,7 @@ export async function ownership(file: string): Promise<'ours' | 'edited' | 'fore
 export async function writeMarked(file: string, text: string): Promise<void> {
   try {
     await mkdir(path.dirname(file), { recursive: true });
-    const temporary = path.join(path.dirname(file), `.${path.basename(file)}.new`);
+    const temporary = temporaryOf(file);
     await writeFile(temporary, marked(text), { mode: 0o644 });
     await rename(temporary, file);
   } catch (error) {
@@ -50,12 +60,18 @@ export async function writeMarked(file: string, text: string): Promise<void> {
   }
 }
 
+/** With what a write that was killed may have left beside it. */
 export async function removeFile(file: string): Promise<void> {
   try {
     await rm(file, { force: true });
+    await rm(temporaryOf(file), { force: true });
   } catch (error) {
     throw refused(file, error);
   }
+}
+
+function temporaryOf(file: string): string {
+  return path.join(path.dirname(file), `.${path.basename(file)}.new`);
 }
 
 async function contentOf(file: string): Promise<string | undefined> {

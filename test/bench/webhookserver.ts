@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { serve } from '../../src/http/listen.ts';
 import type { Webhooks } from '../../src/mailbox.ts';
+import { openJobReports } from '../../src/jobreports.ts';
 import { resolveSecret } from '../../src/secrets.ts';
 import { openSessions } from '../../src/sessions.ts';
 import { mailboxesSchema } from '../../src/sources.ts';
@@ -28,11 +29,12 @@ const { url, closed } = await serve({
   signal: stop.signal,
   sessions: openSessions(store),
   webhooks,
+  jobs: openJobReports(store),
   keys: () => [],
   mailboxes: () => mailboxes,
   secretOf: (secret) => resolveSecret(secret, process.env),
   version: '0.0.0',
-  log: { write: () => undefined },
+  log: () => undefined,
 });
 process.stdout.write(`${url}\n`);
 await closed;

@@ -1,4 +1,4 @@
-import { chmod, mkdir, readFile, symlink, unlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, symlink, unlink, utimes, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { openLocalStore } from '../../src/stores/local.ts';
@@ -125,6 +125,64 @@ async function pausesAreOver(): Promise<void> {
   await store.close();
 }
 
+test('a channel that hangs delays a job by seconds', async () => {
+  await machine.configure(toReceiver());
+  await machine.nexus(['upload'], down);
+  await machine.nexus(['upload'], down);
+  receiver.answer(0);
+  const began = performance.now();
+  const ran = await machine.nexus(['upload'], down);
+  expect(performance.now() - began).toBeLessThan(9_000);
+  expect(ran).toMatchObject({ status: 69, stderr: expect.stringContaining('was not told in time') });
+});
+
+describe('upload --watch', () => {
+  const atOnce = () => machine.configure({ ...quick, alerts: { channels: channels(), afterFailures: 1 } });
+
+  test('tells of a failed round, and another of the next that is well', async () => {
+    await atOnce();
+    const first = machine.start(['upload', '--watch'], down);
+    await expect.poll(events, { timeout: 10_000 }).toEqual(['failed']);
+    first.kill('SIGTERM');
+    await first.ended;
+    const second = machine.start(['upload', '--watch']);
+    await expect.poll(events, { timeout: 10_000 }).toEqual(['failed', 'recovered']);
+    second.kill('SIGTERM');
+    expect((await second.ended).status).toBe(143);
+  });
+
+  test('ends soon though a channel hangs', async () => {
+    await atOnce();
+    receiver.answer(0);
+    const watching = machine.start(['upload', '--watch'], down);
+    await expect.poll(events, { timeout: 10_000 }).toEqual(['failed']);
+    const began = performance.now();
+    watching.kill('SIGTERM');
+    await watching.ended;
+    expect(performance.now() - began).toBeLessThan(3_000);
+  });
+});
+
+test('an alert of pulls does not say that transcripts are at risk', async () => {
+  await machine.configure({ ...quick, alerts: { channels: channels(), afterFailures: 1 } });
+  await machine.nexus(['pull-webhooks'], down);
+  expect(lastNotice()).toMatchObject({
+    subject: 'job/pull-webhooks',
+    atRisk: expect.stringContaining('nothing is lost'),
+    next: expect.not.stringContaining('journalctl'),
+  });
+});
+
+test.each([
+  ['', {}],
+  [' --user', { MANAGERPID: '1' }],
+])('what systemd started is looked up in its journal:%s', async (scope, more) => {
+  await machine.configure({ ...quick, alerts: { channels: channels(), afterFailures: 1 } });
+  const env = { ...down.env, INVOCATION_ID: '1'.repeat(32), ...more };
+  await machine.nexus(['upload'], { env });
+  expect(lastNotice()['next']).toContain(`\`journalctl${scope} -u nexus-upload\``);
+});
+
 test('two uploads at once raise one alert', async () => {
   await machine.configure(toReceiver());
   await Promise.all(Array.from({ length: 5 }, () => machine.nexus(['upload'], down)));
@@ -239,7 +297,7 @@ test('nexus alerts list shows what is latched and who was told, and makes nothin
   ]);
   const { stdout } = await machine.nexus(['alerts', 'list']);
   expect(stdout).toMatch(
-    /job\/upload +lasts +now +webhook json +Nexus on box: upload has failed 3 times in a row\./,
+    /job\/upload +lasts +(?:now|\d+ s ago) +webhook json +Nexus on box: upload has failed 3 times in a row\./,
   );
 });
 
@@ -338,6 +396,18 @@ describe('nexus alerts unit-failed', () => {
     const unit = 'nexus-serve.service';
     await machine.nexus(['alerts', 'unit-failed', unit], { env: monitor(unit, '1'.repeat(32)) });
     expect(events()).toEqual(['failed']);
+    // A timer that fails each minute is no reason to tell each minute.
+    const again = await machine.nexus(['alerts', 'unit-failed', unit], {
+      env: monitor(unit, '2'.repeat(32)),
+    });
+    expect(again.stderr).toContain('was sent within the last hour');
+    expect(events()).toEqual(['failed']);
+    const told = path.join(machine.dataDir, 'host', `told-${unit}`);
+    await utimes(told, new Date(), new Date(Date.now() - 3_700_000));
+    receiver.answer(410);
+    for (let n = 3; n < 5; n++)
+      await machine.nexus(['alerts', 'unit-failed', unit], { env: monitor(unit, `${n}`.repeat(32)) });
+    expect(events()).toEqual(['failed', 'failed', 'failed']);
   });
 });
 
@@ -354,6 +424,27 @@ describe('nexus status --alert', () => {
     await writeFile(path.join(bin, 'systemctl'), '#!/bin/sh\nexit 0\n');
     for (let n = 0; n < 2; n++) await machine.nexus(['status', '--alert'], { env });
     expect(events()).toEqual(['failed', 'recovered']);
+  });
+
+  test('ends the alert of a unit that was taken away, and of none that is only stopped', async () => {
+    await machine.configure(toReceiver());
+    const bin = path.join(machine.home, 'bin');
+    await mkdir(bin);
+    const systemctl = (state: string) =>
+      writeFile(
+        path.join(bin, 'systemctl'),
+        `#!/bin/sh\ncase "$*" in --user*) exit 1;; *LoadState*) echo LoadState=${state};; *) exit 3;; esac\n`,
+        { mode: 0o755 },
+      );
+    await systemctl('loaded');
+    const env = { PATH: bin };
+    await machine.nexus(['alerts', 'unit-failed', 'nexus-serve.service'], { env });
+    await machine.nexus(['status', '--alert'], { env });
+    expect(events()).toEqual(['failed']);
+    await systemctl('not-found');
+    for (let n = 0; n < 2; n++) await machine.nexus(['status', '--alert'], { env });
+    expect(events()).toEqual(['failed', 'recovered']);
+    expect(lastNotice()['title']).toBe('Nexus on box: nexus-serve.service was taken away.');
   });
 
   test('decides what a run did not live to decide', async () => {

@@ -1,6 +1,7 @@
-import { symlink } from 'node:fs/promises';
+import { mkdir, symlink } from 'node:fs/promises';
 import path from 'node:path';
 import { beforeEach, expect, test } from 'vitest';
+import { acquireLock } from '../../src/processlock.ts';
 import { ids, transcript } from '../jobs/host.ts';
 import { type Receiver, startReceiver } from '../receiver.ts';
 import { newOpenClawMachine, type OpenClawMachine } from './openclaw.ts';
@@ -78,6 +79,17 @@ test('a monitor whose URL cannot be read fails no job', async () => {
     status: 0,
     stderr: expect.stringContaining('/nonexistent/url cannot be read'),
   });
+});
+
+test('a job that leaves all to another has an end for its monitor, which says so', async () => {
+  await watched(`${monitor.url}/ping`);
+  const file = path.join(machine.dataDir, 'host', 'locks', 'main.lock');
+  await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
+  const lock = await acquireLock(file, { waitMs: 0, holder: 'another' });
+  expect((await machine.nexus(['upload'])).status).toBe(75);
+  await lock?.release();
+  expect(pings()).toEqual(['POST /ping/start', 'POST /ping']);
+  expect(monitor.received[1]?.body).toBe('upload: 0 done. agent main: Held by another.');
 });
 
 test('--watch tells of its passes', async () => {

@@ -24,7 +24,7 @@ async function arrived({ dataDir }: Machine, id: string, bytes: number): Promise
   await expect.poll(size, { interval: 5, timeout: 10_000 }).toBeGreaterThan(bytes);
 }
 
-test('it says where it listens and where it stores, and logs a line of JSON for each request', async () => {
+test('it says where it listens and where it stores, and logs each request on stderr', async () => {
   const machine = await newMachine();
   const endpoint = await serving(machine);
   const [, , , directory] = await endpoint.shows(listening);
@@ -33,19 +33,10 @@ test('it says where it listens and where it stores, and logs a line of JSON for 
   expect((await fetch(`${endpoint.url}/api/sessions?code=secret-in-a-query`)).status).toBe(200);
   endpoint.kill('SIGTERM');
   const { status, stdout, stderr } = await endpoint.ended;
-  expect({ status, stderr }).toEqual({
-    status: 143,
-    stderr: `Listening on ${endpoint.url}, storing in ${machine.dataDir}/store.\nStopping.\n`,
-  });
-  const lines = stdout
-    .trim()
-    .split('\n')
-    .map((line): unknown => JSON.parse(line));
-  expect(lines.filter((line) => Object(line).msg === 'request')).toMatchObject([
-    { method: 'GET', url: '/healthz', status: 200 },
-    { method: 'GET', url: '/api/sessions', status: 200 },
-  ]);
-  expect(stdout).not.toContain('secret-in-a-query');
+  expect({ status, stdout }).toEqual({ status: 143, stdout: '' });
+  expect(stderr.replace(/[\d:.]+ (GET .* 200) \d+ ms/g, '$1')).toBe(
+    `Listening on ${endpoint.url}, storing in ${machine.dataDir}/store.\nGET /api/sessions 200\nStopping.\n`,
+  );
 });
 
 test('told to stop, it takes no new connection, answers what has begun, and is gone at once', async () => {

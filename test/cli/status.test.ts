@@ -24,16 +24,16 @@ test('a fresh machine: not well, says what to run, and makes no data directory',
   expect(ran).toMatchObject({ status: 3, stderr: '' });
   expect(plain(ran.stdout, machine)).toBe(
     [
+      'not well: Nothing was archived from this host yet. Run `nexus backfill`.',
+      '',
       'host      box',
       'openclaw  <openclaw>',
       'archive   <data>/store/blobs/sessions/inbox (embedded, reachable)',
       'backfill  never ran',
       'upload    never ran',
       '',
-      'agent  era   found  shipped  not yet  bytes  waiting since  pruned by OpenClaw',
+      'agent  era   found  shipped  not yet  bytes  waiting since  pruned',
       `main   file      1        0        1  ${bytes.length} B  1 min ago      in 29 d`,
-      '',
-      'not well: Nothing was archived from this host yet. Run `nexus backfill`.',
       '',
     ].join('\n'),
   );
@@ -48,21 +48,21 @@ test('after a backfill all is well, by agent and era', async () => {
   expect(ran).toMatchObject({ status: 0, stderr: '' });
   expect(plain(ran.stdout, machine)).toBe(
     [
+      'All is well.',
+      '',
       'host      box',
       'openclaw  <openclaw>',
       'archive   <data>/store/blobs/sessions/inbox (embedded, reachable)',
       'backfill  well, now',
       'upload    never ran',
       '',
-      'agent      era     found  shipped  not yet   bytes  waiting since  pruned by OpenClaw',
+      'agent      era     found  shipped  not yet   bytes  waiting since  pruned',
       'flickclaw  sqlite     11       11        0  28 KiB  -              -',
       '           file       13       13        0  29 KiB',
       'main       sqlite     12       12        0  31 KiB  -              -',
       '           file       15       15        0  34 KiB',
       'research   sqlite     11       11        0  37 KiB  -              -',
       '           file       14       14        0  41 KiB',
-      '',
-      'All is well.',
       '',
     ].join('\n'),
   );
@@ -122,7 +122,7 @@ test('a tail that waits is well for an hour, and not after it', async () => {
   expect(late.status).toBe(3);
   expect(late.stdout).toMatch(/^main +file +1 +0 +1 .* 3 h ago /m);
   expect(late.stdout).toMatch(
-    /\n\nnot well: main: 1 transcript not shipped, the oldest event from 3 h ago\. Run `nexus upload`, or `nexus backfill` when it never ran\.\n$/,
+    /^not well: main: 1 transcript not shipped, the oldest event from 3 h ago\. Run `nexus upload`, or `nexus backfill` when it never ran\.\n\n/,
   );
   await nexus(['upload']);
   await openclaw.append(name, records(hour / 2), { ageMs: hour / 2 });

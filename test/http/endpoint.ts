@@ -17,7 +17,7 @@ export interface Endpoint extends TestStore {
   app: FastifyInstance;
   sessions: Nexus;
   webhooks: Webhooks;
-  /** The log so far, line by line. */
+  /** The log so far, an entry an item. */
   log: string[];
 }
 
@@ -48,7 +48,7 @@ async function parts({ keys = [], limits = {}, mailboxes = {}, now, over, overWe
     version: '1.2.3',
     usage: index,
     limits,
-    log: { write: (line: string) => void log.push(line) },
+    log: (entry) => void log.push(JSON.stringify(entry)),
     ...(now === undefined ? {} : { now }),
   };
   return { stored, sessions, webhooks, log, server };

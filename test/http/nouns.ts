@@ -1,5 +1,6 @@
 import type * as z from 'zod';
 import type { ServerOptions } from '../../src/http/server.ts';
+import { openJobReports } from '../../src/jobreports.ts';
 import { resolveSecret } from '../../src/secrets.ts';
 import { openSessions } from '../../src/sessions.ts';
 import { type Mailboxes, mailboxesSchema } from '../../src/sources.ts';
@@ -13,11 +14,12 @@ export type Settings = z.input<typeof mailboxesSchema>;
 export function nounsOver(
   store: Store,
   mailboxes: Settings | (() => Settings) = {},
-): Pick<ServerOptions, 'sessions' | 'webhooks' | 'secretOf'> & { mailboxes: () => Mailboxes } {
+): Pick<ServerOptions, 'sessions' | 'webhooks' | 'jobs' | 'secretOf'> & { mailboxes: () => Mailboxes } {
   const known = typeof mailboxes === 'function' ? undefined : mailboxesSchema.parse(mailboxes);
   return {
     sessions: openSessions(store),
     webhooks: openWebhooks(store),
+    jobs: openJobReports(store),
     mailboxes: () =>
       known ?? mailboxesSchema.parse(typeof mailboxes === 'function' ? mailboxes() : mailboxes),
     secretOf: (secret) => resolveSecret(secret, process.env),

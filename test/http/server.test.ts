@@ -1,6 +1,7 @@
 import { expect, test, vi } from 'vitest';
 import { NexusError } from '../../src/errors.ts';
-import { shortLines } from '../../src/http/log.ts';
+import { requestEntry } from '../../src/http/log.ts';
+import type { Facts } from '../../src/logline.ts';
 import { keyWith, openEndpoint } from './endpoint.ts';
 
 test('health is told to anybody', async () => {
@@ -80,22 +81,6 @@ test('answers are not kept by caches and not guessed at by browsers', async () =
     });
 });
 
-test("the log has a request's method, path, status, time and key's name", async () => {
-  const { key, text } = keyWith(['read']);
-  const { app, log } = await openEndpoint({ keys: [key] });
-  await app.inject({ url: '/api/sessions?agentId=main', headers: { 'x-functions-key': text } });
-  const lines = log.map((line): unknown => JSON.parse(line));
-  expect(lines).toEqual([
-    expect.objectContaining({
-      method: 'GET',
-      url: '/api/sessions',
-      status: 200,
-      key: 'read-key',
-      ms: expect.any(Number),
-    }),
-  ]);
-});
-
 test('no key comes into the log, whatever became of the request', async () => {
   const { key, text } = keyWith(['read']);
   const endpoint = await openEndpoint({
@@ -118,26 +103,49 @@ test('no key comes into the log, whatever became of the request', async () => {
   expect(endpoint.log.join('')).not.toContain('nxk_');
 });
 
-test('a person at a terminal gets a short line', async () => {
+test('a request is one entry: its route and not its URL, its status, time, bytes and caller', async () => {
+  const { key, text } = keyWith(['read', 'upload']);
+  const { app, log } = await openEndpoint({ keys: [key] });
+  const asked = { headers: { 'x-functions-key': text } };
+  await app.inject({ url: '/api/sessions/canary/canary?code=canary', ...asked });
+  await app.inject({ method: 'POST', url: '/api/sessions?canary', payload: 'canary!', ...asked });
+  await app.inject({ url: '/api/sessions?agentId=canary', ...asked });
+  await app.inject({ url: '/canary', ...asked });
+  expect(log.join('')).not.toContain('canary?');
+  const entries = log.map((line) => JSON.parse(line));
+  expect(entries).toMatchObject([
+    {
+      level: 'info',
+      message: 'GET /api/sessions/:agentId/:transcript 404',
+      facts: { request: 'req-1', method: 'GET', route: '/api/sessions/:agentId/:transcript', status: 404 },
+    },
+    { message: 'POST /api/sessions 415', facts: { code: 'unsupported', key: 'read-upload-key' } },
+    { message: 'GET /api/sessions 200', facts: { status: 200, key: 'read-upload-key' } },
+    { message: 'GET (no route) 404', facts: { status: 404, bytes: 42 } },
+  ]);
+  expect(entries.every(({ facts }) => typeof facts.ms === 'number')).toBe(true);
+});
+
+test('what monitors ask all day is for who looks closely, while it is well', async () => {
   const { app, log } = await openEndpoint();
+  await app.inject({ url: '/healthz' });
+  await app.inject({ url: '/readyz' });
   await app.inject({ url: '/api/store' });
-  const short: string[] = [];
-  const lines = shortLines({ write: (line) => void short.push(line) });
-  for (const line of log) lines.write(line);
-  lines.write('not JSON\n');
-  const webhook = {
-    level: 30,
-    time: '2026-11-23T10:00:00.123Z',
-    method: 'POST',
-    url: '/api/webhook/main',
-    ms: 2,
-  };
-  lines.write(JSON.stringify({ ...webhook, status: 202, source: 'github', item: 'main.0mwt6' }));
-  lines.write(JSON.stringify({ ...webhook, status: 401, why: 'It is too old.' }));
-  expect(short[0]).toMatch(/^\d\d:\d\d:\d\d\.\d{3} GET \/api\/store 200 \d+ ms\n$/);
-  expect(short.slice(1)).toEqual([
-    'not JSON\n',
-    '10:00:00.123 POST /api/webhook/main 202 2 ms github → main.0mwt6\n',
-    '10:00:00.123 POST /api/webhook/main 401 2 ms It is too old.\n',
+  expect(log.map((line) => JSON.parse(line).level)).toEqual(['debug', 'debug', 'info']);
+});
+
+test('a person at a terminal gets a short line', () => {
+  const asked = { method: 'POST', route: '/api/webhook/:agentId', request: 'req-1', ms: 2.3, bytes: 1 };
+  const at = new Date('2026-11-23T10:00:00.123Z');
+  const shown = (status: number | undefined, facts: Facts) =>
+    requestEntry({ ...asked, status, facts }, at).shown;
+  expect([
+    shown(202, { source: 'github', item: 'main.0mwt6', key: 'k' }),
+    shown(401, { reason: 'It is too old.' }),
+    shown(undefined, {}),
+  ]).toEqual([
+    '10:00:00.123 POST /api/webhook/:agentId 202 2 ms (k) github → main.0mwt6',
+    '10:00:00.123 POST /api/webhook/:agentId 401 2 ms It is too old.',
+    '10:00:00.123 POST /api/webhook/:agentId gone 2 ms',
   ]);
 });

@@ -108,7 +108,7 @@ test('a sender who goes away in the middle leaves nothing behind', async () => {
   socket.write('half');
   await sleep(50);
   socket.destroy();
-  await expect.poll(() => log.join('')).toContain('/api/sessions/main/x');
+  await expect.poll(() => log.join('')).toContain('/api/sessions/:agentId/:transcript');
   expect(await sessions.stat('main', 'x')).toBeUndefined();
   expect(log.join('')).not.toContain('internal error');
 });

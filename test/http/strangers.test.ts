@@ -99,8 +99,7 @@ test('the log tells why those were refused who were too many', async () => {
   const { fail, log } = await endpoint();
   await fail(61, post('github'));
   expect(JSON.parse(log.at(-1) ?? '')).toMatchObject({
-    status: 429,
-    why: expect.stringContaining('x-hub-signature-256'),
+    facts: { status: 429, reason: expect.stringContaining('x-hub-signature-256') },
   });
 });
 

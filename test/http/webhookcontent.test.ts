@@ -189,7 +189,9 @@ test('the log has source and item of what came, and nothing of its payload, its 
   await app.inject({ ...post('putio', '{"private":'), url });
   await app.inject({ ...post('putio'), url: `${url}x` });
   await app.inject({ ...post('x'), url: `/api/webhook/main?source=x&code=${webhookText}` });
-  expect(JSON.parse(log[0] ?? '')).toMatchObject({ url: '/api/webhook/main', source: 'putio', item: id });
-  expect(JSON.parse(log.at(-1) ?? '')).toMatchObject({ key: 'webhook-key', source: 'x' });
+  expect(JSON.parse(log[0] ?? '')).toMatchObject({
+    facts: { route: '/api/webhook/:agentId', agent: 'main', source: 'putio', item: id },
+  });
+  expect(JSON.parse(log.at(-1) ?? '')).toMatchObject({ facts: { key: 'webhook-key', source: 'x' } });
   for (const hidden of ['private', 'Secret', 'nxk_', 'source=']) expect(log.join('')).not.toContain(hidden);
 });

@@ -104,7 +104,7 @@ test('a sender who goes away in the middle leaves nothing behind', async () => {
   socket.write('half');
   await sleep(50);
   socket.destroy();
-  await vi.waitUntil(() => log.join('').includes('/api/webhook/main'));
+  await vi.waitUntil(() => log.join('').includes('/api/webhook/:agentId'));
   expect((await webhooks.pending({ agents: '*' })).items).toEqual([]);
   expect(log.join('')).not.toContain('internal error');
 });

@@ -45,6 +45,7 @@ export interface PullHostOptions {
   now?: () => Date;
   warn?: (message: string) => void;
   tell?: Tell;
+  ended?: PullSurroundings['ended'];
   /** Another than the embedded store's. */
   open?: () => Promise<Mailbox>;
   /** Between the job and what it uses, to fail or to watch. */
@@ -80,6 +81,7 @@ export async function makePullHost(agents: string[] = ['main']): Promise<PullHos
       now: options.now ?? (() => new Date()),
       warn: options.warn ?? (() => undefined),
       progress: () => undefined,
+      ...(options.ended === undefined ? {} : { ended: options.ended }),
       tell: options.tell ?? (() => Promise.resolve({ notified: nobody(), failed: [] })),
       openInbox: async (of, usedBefore) =>
         (options.inbox ?? ((one: Inbox) => one))(await openInbox(of, usedBefore)),

@@ -72,6 +72,21 @@ test('sessions are open to the jobs only where files are moved', async () => {
   expect(archiving).toMatch(/^BindPaths=.*agents\/main\/sessions$/m);
 });
 
+test('the directory of the textfile is open to what writes it, and to nothing else', async () => {
+  const { configFile, units } = await newDryMachine();
+  const settings = { metrics: { textfile: '/var/lib/textfile/nexus.prom' } };
+  await mkdir(path.dirname(configFile), { recursive: true });
+  await writeFile(configFile, JSON.stringify(settings), { mode: 0o600 });
+  const found = await units(['--system', '--role', 'both'], { NEXUS_CONFIG: configFile });
+  const open = [...found].filter(([, text]) => /^BindPaths=.*-\/var\/lib\/textfile( |$)/m.test(text));
+  expect(open.map(([unit]) => unit).sort()).toEqual([
+    'nexus-backfill.service',
+    'nexus-pull-webhooks.service',
+    'nexus-status.service',
+    'nexus-upload.service',
+  ]);
+});
+
 test('a secret that the configuration names as a credential is loaded by the units that use it', async () => {
   const { configFile, units } = await newDryMachine();
   const settings = {

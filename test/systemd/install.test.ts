@@ -1,81 +1,77 @@
 import { expect, test } from 'vitest';
-import { hurried, makeClaw, often } from './claw.ts';
+import { makeClaw } from './claw.ts';
+import { openDoors } from './door.ts';
 import { boots, withSystemd } from './machine.ts';
 
 const minute = 60_000;
 
 test.skipIf(!boots)(
-  'one command installs endpoint and jobs, and what OpenClaw writes from then on is archived',
+  'installing again changes nothing, and what a killed installation left undone is done by the next',
   { timeout: minute },
   async () => {
     await withSystemd(async (machine) => {
       const claw = await makeClaw(machine, 'files-2026.7.35');
-      await claw.configure(hurried);
-      const installed = await claw.install('--role', 'both');
-      expect(installed).toMatchObject({ status: 0 });
-      expect(installed.stdout).toMatch(/nexus-serve\.service +active \(running\) +Listening on/);
+      // Kills whoever calls it, when it is called to do this.
+      await machine.sh(`mkdir /opt/deadly; cat > /opt/deadly/systemctl <<'END'
+#!/bin/sh
+case "$*" in "$DEADLY"*) kill -9 $PPID; sleep 1;; esac
+exec /usr/bin/systemctl "$@"
+END
+        chmod 755 /opt/deadly/systemctl`);
+      const killedAt = async (call: string) => {
+        const env = { SUDO_USER: 'claw', DEADLY: call, PATH: '/opt/deadly:/usr/sbin:/usr/bin:/sbin:/bin' };
+        const ran = await machine.nexus(['install', '--role', 'both'], { env });
+        expect([call, ran.status, ran.stdout]).toEqual([call, undefined, '']);
+      };
+      for (const call of ['daemon-reload', 'enable --quiet nexus-upload.timer', 'start nexus-status.timer'])
+        await killedAt(call);
+      expect(await claw.install('--role', 'both')).toMatchObject({ status: 0 });
+      await claw.backfilled();
+      for (const name of ['serve.service', 'upload.timer', 'pull-webhooks.timer', 'status.timer'])
+        expect(await machine.unit(`nexus-${name}`)).toMatchObject({
+          ActiveState: 'active',
+          UnitFileState: 'enabled',
+          NeedDaemonReload: 'no',
+        });
+      expect((await claw.nexus('config', 'get', 'endpoint')).stdout).toContain('http://127.0.0.1:7788');
 
-      // All of history, by the unit that install started.
-      await machine.until(
-        async () => (await machine.unit('nexus-backfill.service'))['ActiveState'] === 'inactive',
-      );
-      expect(await machine.unit('nexus-backfill.service')).toMatchObject({ Result: 'success', User: 'claw' });
-      expect((await claw.nexus('sessions', 'list')).stdout.split('\n').length).toBeGreaterThan(20);
-
-      // Endpoint and jobs are two users, and neither can read the other's files.
-      expect(await machine.unit('nexus-serve.service')).toMatchObject({
-        User: 'nexus',
-        ActiveState: 'active',
-      });
-      expect((await machine.run(['ls', '/var/lib/nexus'], { user: 'claw' })).status).not.toBe(0);
-
-      const before = await machine.sh(
-        'cat /etc/systemd/system/nexus-*; stat -c %y /etc/systemd/system/nexus-*',
-      );
+      const now = async () =>
+        await machine.sh(`cd /etc/systemd/system; cat nexus-*; stat -c '%n %y' nexus-* */nexus-* /etc/sysusers.d/*
+          stat -c '%n %y' /var/lib/nexus/.config/nexus/config.json ${claw.configFile}
+          systemctl show -p MainPID,ActiveEnterTimestampMonotonic nexus-serve.service
+          for unit in nexus-*.timer; do systemctl show -p ActiveEnterTimestampMonotonic $unit; done
+          systemctl show -p ExecMainStartTimestampMonotonic nexus-backfill.service`);
+      const before = await now();
       const again = await claw.install();
       expect(again).toMatchObject({ status: 0 });
       expect(again.stdout).toContain('nothing was changed');
-      expect(
-        await machine.sh('cat /etc/systemd/system/nexus-*; stat -c %y /etc/systemd/system/nexus-*'),
-      ).toBe(before);
+      expect(await now()).toBe(before);
 
-      await claw.dropIn('nexus-upload.timer', often);
-      await machine.must(['systemctl', 'restart', 'nexus-upload.timer']);
-      const id = '02b03480-87ff-450a-adca-3c69cf41e35a';
-      const from = `/opt/nexus/test/fixtures/openclaw/files-2026.2.26/agents/main/sessions/${id}.jsonl`;
-      const sessions = `${claw.stateDir}/agents/main/sessions`;
-      await machine.must(['cp', from, sessions], { user: 'claw' });
-      await machine.must(['touch', '-d', '1 hour ago', `${sessions}/${id}.jsonl`], { user: 'claw' });
-      await machine.until(async () =>
-        (await claw.nexus('sessions', 'list', '--agent', 'main')).stdout.includes(id),
+      // Another Node: killed between writing the units and having them read.
+      const { MainPID } = await machine.unit('nexus-serve.service');
+      await machine.sh('cp -r /opt/node /usr/local/lib/node-new');
+      const other = (env: Record<string, string>) =>
+        machine.run(['/usr/local/lib/node-new/node', '/opt/nexus/bin/nexus.js', 'install'], {
+          env: { SUDO_USER: 'claw', ...env },
+        });
+      const path = '/opt/deadly:/usr/sbin:/usr/bin:/sbin:/bin';
+      expect((await other({ PATH: path, DEADLY: 'daemon-reload' })).status).toBeUndefined();
+      expect((await other({ PATH: path, DEADLY: 'restart nexus-serve.service' })).status).toBeUndefined();
+      expect(await machine.unit('nexus-serve.service')).toMatchObject({ MainPID });
+      const updated = await other({});
+      expect(updated).toMatchObject({ status: 0 });
+      expect(updated.stderr).toContain('restarted nexus-serve.service');
+      const { MainPID: next = '' } = await machine.unit('nexus-serve.service');
+      expect(await machine.sh(`readlink /proc/${next}/exe`)).toBe('/usr/local/lib/node-new/node');
+      expect((await machine.unit('nexus-upload.service'))['ExecStart']).toContain(
+        '/usr/local/lib/node-new/node',
       );
-      expect((await claw.nexus('sessions', 'get', `main/${id}`)).stdout).toBe(
-        (await machine.sh(`cat ${from}`)).trimEnd(),
-      );
-      // Moved, which the unit may do there and in no other directory of OpenClaw.
-      await machine.until(
-        async () => (await machine.run(['test', '-f', `${sessions}/archive/${id}.jsonl`])).status === 0,
-      );
+      expect((await other({})).stdout).toContain('nothing was changed');
 
-      const lines = await machine.journal('nexus-upload.service');
-      const summary = lines.find(
-        ({ message, by }) => by === 'nexus' && /upload/.test(message) && /\b1\b/.test(message),
-      );
-      expect(summary).toMatchObject({ priority: 6 });
-      expect(lines.filter(({ priority, by }) => by === 'nexus' && priority < 5)).toEqual([]);
-
-      const gone = await claw.uninstall();
-      expect(gone).toMatchObject({ status: 0 });
-      const dropIn = 'nexus-upload.timer.d';
-      expect(await machine.sh('ls /etc/systemd/system | grep nexus')).toBe(dropIn);
-      expect(
-        await machine.sh(
-          'find /etc/systemd/system/*.wants /etc/sysusers.d /var/lib/systemd/timers /var/cache /run/systemd/system -name "*nexus*" 2>/dev/null || true',
-        ),
-      ).toBe('');
-      expect(await machine.sh("systemctl list-units --all --no-legend 'nexus*'")).toBe('');
-      expect(await machine.sh('ls /var/lib/nexus/.local/share/nexus/store')).not.toBe('');
-      expect((await machine.run(['pgrep', '-f', 'nexus.js'])).status).toBe(1);
+      // Killed while it wrote: what it began is nobody's unit, and goes with the others.
+      await machine.sh('touch /etc/systemd/system/.nexus-upload.service.new');
+      expect(await claw.uninstall()).toMatchObject({ status: 0 });
+      expect(await machine.sh('find /etc/systemd /etc/sysusers.d -name "*nexus*"')).toBe('');
     });
   },
 );
@@ -118,7 +114,10 @@ test.skipIf(!boots)(
   { timeout: minute },
   async () => {
     await withSystemd(async (machine) => {
-      await makeClaw(machine, 'sqlite-2026.9.6');
+      const claw = await makeClaw(machine, 'sqlite-2026.9.6');
+      const taken = await openDoors(machine, [9000]);
+      const channels = [{ kind: 'webhook', url: 'http://127.0.0.1:9000/' }];
+      await claw.configure({ alerts: { afterFailures: 1, channels } });
       await machine.sh(`mkdir -p /run/user/1; chmod 700 /run/user/1; chown claw: /run/user/1
         systemd-run -q --unit=claw -p User=claw -p Delegate=yes -p Type=notify -E XDG_RUNTIME_DIR=/run/user/1 \
           /lib/systemd/systemd --user`);
@@ -133,6 +132,12 @@ test.skipIf(!boots)(
       expect(await show('nexus-backfill.service')).toContain('Result=success');
       expect(await show('nexus-serve.service')).toContain('StatusText=Listening on');
       expect((await machine.nexus(['install'], own)).stdout).toContain('nothing was changed');
+
+      await machine.sh(`printf '{' > ${claw.configFile}`);
+      await machine.run(['systemctl', '--user', 'start', 'nexus-upload.service'], own);
+      expect(await show('nexus-upload.service')).toContain('\nExecMainStatus=78\n');
+      await machine.until(async () => (await taken()).length > 0);
+      expect(await taken()).toMatchObject([{ body: { event: 'failed', subject: 'job/upload' } }]);
       expect(await machine.nexus(['uninstall'], own)).toMatchObject({ status: 0 });
       expect(await machine.sh('find /home/claw/.config/systemd /home/claw/.cache -name "*nexus*"')).toBe('');
       expect((await machine.run(['pgrep', '-f', 'nexus.js'])).status).toBe(1);
@@ -140,11 +145,42 @@ test.skipIf(!boots)(
   },
 );
 
-test.skipIf(!boots)('where a user has no systemd of its own it says so', { timeout: minute }, async () => {
-  await withSystemd(async (machine) => {
-    await makeClaw(machine, 'files-2026.7.35');
-    const { status, stderr } = await machine.nexus(['install', '--user'], { user: 'claw' });
-    expect(status).toBe(69);
-    expect(stderr).toContain("This user's systemd cannot be reached.");
-  });
-});
+test.skipIf(!boots)(
+  'where it cannot install it says why and changes nothing',
+  { timeout: minute },
+  async () => {
+    await withSystemd(async (machine) => {
+      await makeClaw(machine, 'files-2026.7.35');
+      const files = () => machine.sh('find /etc /home /var/lib -not -path "*/systemd/*" | sort');
+      const before = await files();
+      const claw = { user: 'claw' };
+      const none = [
+        'unshare',
+        '--mount',
+        '/bin/sh',
+        '-c',
+        'mount -t tmpfs none /run/systemd && exec "$@"',
+        'sh',
+      ];
+      const nexus = ['/opt/node/node', '/opt/nexus/bin/nexus.js'];
+      for (const [ran, status, sentence] of [
+        [machine.nexus(['install', '--user'], claw), 69, /This user's systemd cannot be reached\. /],
+        [machine.nexus(['install', '--system'], claw), 77, /Units of the system are for root to install\. /],
+        [machine.nexus(['uninstall', '--system'], claw), 77, /Units of the system are for root to remove\. /],
+        [machine.nexus(['install', '--role', 'jobs']), 64, /argument 'jobs' is invalid/],
+        [machine.nexus(['install']), 78, /^(error: )?No OpenClaw state .*--role endpoint/],
+        [
+          machine.run([...none, ...nexus, 'install'], { env: { SUDO_USER: 'claw' } }),
+          69,
+          /systemd does not run on this machine\. /,
+        ],
+      ] as const) {
+        const { stderr, ...rest } = await ran;
+        expect([stderr, rest.status]).toEqual([expect.stringMatching(sentence), status]);
+        expect(stderr.trim().split('\n')).toHaveLength(1);
+        expect(rest.stdout).toBe('');
+      }
+      expect(await files()).toBe(before);
+    });
+  },
+);

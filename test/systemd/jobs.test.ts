@@ -13,6 +13,7 @@ test.skipIf(!boots)(
       const claw = await makeClaw(machine, 'files-2026.7.35');
       await claw.configure(hurried);
       expect(await claw.install('--role', 'both')).toMatchObject({ status: 0 });
+      await claw.backfilled();
       await machine.sh("systemctl stop 'nexus-*.timer'");
       const alerts = async () => {
         const lines = await machine.journal(`nexus-alert@${upload}.service`);
@@ -20,12 +21,24 @@ test.skipIf(!boots)(
       };
       /** How it ended, and whether that called for an alert. */
       const run = async () => {
+        // systemd does not start anew what is still at work on the failure before.
+        await machine.until(
+          async () => (await machine.unit(`nexus-alert@${upload}.service`))['ActiveState'] !== 'activating',
+        );
         const before = await alerts();
-        const { status, result } = await claw.start(upload);
-        return { status, result, alert: (await alerts()) > before };
+        const { status, result, active } = await claw.start(upload);
+        return { status, result, active, alert: (await alerts()) > before };
       };
-      const good = { status: 0, result: 'success', alert: false };
-      const bad = (status: number) => ({ status, result: 'exit-code', alert: true });
+      const good = { status: 0, result: 'success', active: 'inactive', alert: false };
+      const bad = (status: number) => ({ status, result: 'exit-code', active: 'failed', alert: true });
+      /** How a backfill ended, which is started once, and whether systemd tries again. */
+      const backfill = async () => {
+        await machine.must(['systemctl', 'restart', 'nexus-backfill.service']);
+        return await machine.until(async () => {
+          const { ActiveState, SubState, ExecMainStatus } = await machine.unit('nexus-backfill.service');
+          return SubState !== 'running' && `${ExecMainStatus}, ${ActiveState} (${SubState})`;
+        });
+      };
       expect(await run()).toEqual(good);
 
       // 3: one transcript of many cannot be read.
@@ -34,6 +47,10 @@ test.skipIf(!boots)(
         `echo '{"type":"session"}' > ${closed}; chmod 600 ${closed}; touch -d '1 hour ago' ${closed}`,
       );
       expect(await run()).toEqual(bad(3));
+      expect(await backfill()).toBe('3, failed (failed)');
+      // To find that is what status is for.
+      const found = { status: 3, result: 'success', active: 'inactive' };
+      expect(await claw.start('nexus-status.service')).toEqual(found);
       await machine.sh(`rm ${closed}`);
 
       // 64: the unit says something that nexus does not know.
@@ -52,6 +69,8 @@ test.skipIf(!boots)(
       // 69: the endpoint is down.
       await machine.must(['systemctl', 'stop', 'nexus-serve.service']);
       expect(await run()).toEqual(bad(69));
+      expect(await backfill()).toBe('69, activating (auto-restart)');
+      await machine.must(['systemctl', 'stop', 'nexus-backfill.service']);
       await machine.must(['systemctl', 'start', 'nexus-serve.service']);
 
       // 75: others hold its agents. No failure: the next run does it.
@@ -63,7 +82,7 @@ test.skipIf(!boots)(
           return db;
         });
         setInterval(() => undefined, 1000);'; sleep 1`);
-      expect(await run()).toEqual({ status: 75, result: 'success', alert: false });
+      expect(await run()).toEqual({ ...good, status: 75 });
       await machine.must(['systemctl', 'stop', 'holder']);
 
       // 143: stopped.
@@ -122,9 +141,7 @@ test.skipIf(!boots)(
       );
       await claw.configure(hurried);
       expect(await claw.install()).toMatchObject({ status: 0 });
-      await machine.until(
-        async () => (await machine.unit('nexus-backfill.service'))['ActiveState'] === 'inactive',
-      );
+      await claw.backfilled();
       await machine.sh("systemctl stop 'nexus-*.timer'");
 
       /** A shell's script in place of the job, in the very surroundings that the job has. */
@@ -169,9 +186,7 @@ test.skipIf(!boots)(
       const claw = await makeClaw(machine, 'sqlite-2026.9.6');
       await claw.configure(hurried);
       expect(await claw.install()).toMatchObject({ status: 0 });
-      await machine.until(
-        async () => (await machine.unit('nexus-backfill.service'))['ActiveState'] === 'inactive',
-      );
+      await claw.backfilled();
       const database = `${claw.stateDir}/agents/main/agent/openclaw-agent.sqlite`;
       const stored = async () => {
         const { status } = await claw.start(upload);
@@ -231,9 +246,7 @@ test.skipIf(!boots)(
       const claw = await makeClaw(machine, 'files-2026.7.35');
       await claw.configure(hurried);
       expect(await claw.install()).toMatchObject({ status: 0 });
-      await machine.until(
-        async () => (await machine.unit('nexus-backfill.service'))['ActiveState'] === 'inactive',
-      );
+      await claw.backfilled();
       const agents = `${claw.stateDir}/agents`;
       await machine.sh(`cd ${agents}; mkdir -p newone/sessions
         cp /opt/nexus/test/fixtures/openclaw/files-2026.2.26/agents/main/sessions/*.deleted.* newone/sessions

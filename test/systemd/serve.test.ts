@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { makeClaw } from './claw.ts';
+import { openDoors } from './door.ts';
 import { boots, withSystemd } from './machine.ts';
 
 const minute = 60_000;
@@ -50,28 +51,72 @@ test.skipIf(!boots)(
 );
 
 test.skipIf(!boots)(
-  'the endpoint is not started again for what does not get better by itself',
+  'the endpoint is not started again for what does not get better by itself, and that is told once each time',
   { timeout: minute },
   async () => {
     await withSystemd(async (machine) => {
       const claw = await makeClaw(machine, 'files-2026.7.35');
+      const taken = await openDoors(machine, [9000]);
+      const home = '/var/lib/nexus';
+      const file = `${home}/.config/nexus/config.json`;
       expect(await claw.install('--role', 'endpoint')).toMatchObject({ status: 0 });
-      await machine.must(['systemctl', 'stop', serve]);
+      expect(await machine.sh('systemctl list-unit-files --no-legend "nexus*" | cut -d" " -f1')).toBe(
+        'nexus-alert@.service\nnexus-serve.service',
+      );
+      const channels = '[{"kind": "webhook", "url": "http://127.0.0.1:9000/"}]';
+      const asEndpoint = { user: 'nexus', env: { HOME: home } };
+      expect(await machine.nexus(['config', 'set', 'alerts.channels', channels], asEndpoint)).toMatchObject({
+        status: 0,
+      });
+      await machine.must(['systemctl', 'restart', serve]);
+      const kept = `${home}/.local/share/nexus/host/alertsettings.json`;
+      await machine.until(async () => (await machine.run(['test', '-s', kept])).status === 0);
+      await machine.sh(`cp -p ${file} /opt/config.json; systemctl stop ${serve}`);
+      const told = async () => (await taken()).map(({ body }) => body);
+      const alert = `nexus-alert@${serve}.service`;
+      const calls = async () =>
+        (await machine.journal(alert)).filter(({ message }) => message.startsWith('Starting ')).length;
       const ended = async () => {
+        await machine.until(async () => (await machine.unit(alert))['ActiveState'] !== 'activating');
+        const before = await calls();
+        await machine.run(['systemctl', 'reset-failed', serve]);
         await machine.run(['systemctl', 'start', serve]);
-        return await machine.until(async () => {
+        const how = await machine.until(async () => {
           const { ActiveState, ExecMainStatus, NRestarts } = await machine.unit(serve);
           return ActiveState === 'failed' && { ExecMainStatus, NRestarts };
         });
+        return { ...how, alert: (await calls()) > before };
       };
-      const home = '/var/lib/nexus';
-      const file = `${home}/.config/nexus/config.json`;
+      const forGood = (status: string) => ({ ExecMainStatus: status, NRestarts: '0', alert: true });
       await machine.sh(`printf '{' > ${file}`);
-      expect(await ended()).toEqual({ ExecMainStatus: '78', NRestarts: '0' });
+      expect(await ended()).toEqual(forGood('78'));
+      await machine.until(async () => (await told()).length === 1);
+      expect(await told()).toMatchObject([
+        { event: 'failed', subject: `unit/${serve}`, error: expect.stringMatching(/is not JSON/) },
+      ]);
+      expect(await machine.unit(alert)).toMatchObject({ User: 'nexus' });
+      // Nobody but itself can say that it is well again, and then another failure is another alert.
+      await machine.sh(`cp -p /opt/config.json ${file}; systemctl start ${serve}`);
+      await machine.until(async () => (await told()).length === 2);
+      expect((await told())[1]).toMatchObject({ event: 'recovered', subject: `unit/${serve}` });
+
+      // 1, a bug, may be gone at the next start: it tries on, and nobody is called.
+      await machine.sh(`echo 'JSON.parse = () => { throw new Error("a bug") }' > /etc/bug.cjs`);
+      await claw.dropIn(serve, '[Service]\nEnvironment="NODE_OPTIONS=--require /etc/bug.cjs"\n');
+      const before = await calls();
+      await machine.run(['systemctl', 'restart', serve]);
+      await machine.until(async () => Number((await machine.unit(serve))['NRestarts']) > 0);
+      expect((await machine.journal(serve)).some(({ message }) => /status=1\b/.test(message))).toBe(true);
+      expect(await calls()).toBe(before);
+      await claw.dropIn(serve, '[Service]\n');
+      await machine.must(['systemctl', 'stop', serve]);
+
       await machine.sh(
-        `rm ${file}; mv ${home}/.local/share/nexus/store ${home}/kept; mkdir -m 755 ${home}/.local/share/nexus/store`,
+        `mv ${home}/.local/share/nexus/store ${home}/kept; mkdir -m 755 ${home}/.local/share/nexus/store`,
       );
-      expect(await ended()).toEqual({ ExecMainStatus: '77', NRestarts: '0' });
+      expect(await ended()).toEqual(forGood('77'));
+      await machine.until(async () => (await told()).length === 3);
+      expect((await told())[2]).toMatchObject({ event: 'failed', error: expect.stringMatching(/77/) });
       await machine.sh(
         `rmdir ${home}/.local/share/nexus/store; mv ${home}/kept ${home}/.local/share/nexus/store`,
       );
@@ -79,7 +124,7 @@ test.skipIf(!boots)(
         serve,
         '[Service]\nExecStart=\nExecStart=/opt/node/node /opt/nexus/bin/nexus.js serve --prot 1\n',
       );
-      expect(await ended()).toEqual({ ExecMainStatus: '64', NRestarts: '0' });
+      expect(await ended()).toEqual(forGood('64'));
 
       // A port that is taken may be free again: it tries on (69).
       await claw.dropIn(serve, '[Service]\n');

@@ -1,11 +1,13 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { describe, httpStatus } from '../../errors.ts';
+import { codeIn } from '../../logline.ts';
 import type { SignIns } from '../../signins.ts';
 import type { Usage } from '../../usage.ts';
 import type { Caller } from '../auth.ts';
 import { headerOf, type Routes } from '../context.ts';
 import { errorOf } from '../failures.ts';
-import { openRecent } from '../recent.ts';
+import { errorEntry } from '../log.ts';
+import { notLooked, openRecent } from '../recent.ts';
 import { isRefusal, openAccess } from './access.ts';
 import { readAssets } from './assets.ts';
 import { itemPage } from './item.ts';
@@ -40,7 +42,7 @@ const pages: [url: string, page: (view: View) => Promise<Page>][] = [
 
 /** Pages for people: they read the store and the index, and change nothing but who is signed in. */
 export function dashboardRoutes(routes: Routes, options: DashboardOptions): void {
-  const { app, sessions, webhooks, keys, version, now } = routes;
+  const { app, sessions, webhooks, keys, version, now, log } = routes;
   const { usage, timeZone = Intl.DateTimeFormat().resolvedOptions().timeZone } = options;
   const assets = readAssets();
   const access = openAccess({ keys, signIns: options.signIns, now });
@@ -57,10 +59,10 @@ export function dashboardRoutes(routes: Routes, options: DashboardOptions): void
     patienceMs,
   );
 
-  function notLooked(request: FastifyRequest, error: unknown): void {
+  function failedLook(request: FastifyRequest, error: unknown): void {
     const known = errorOf(error);
     trouble = known === undefined ? 'an internal error, which the log tells of.' : describe(known);
-    request.log.warn({ err: error }, 'changes could not be looked for');
+    log(errorEntry('warn', notLooked, error, request.id));
   }
 
   function frameOf(request: FastifyRequest, caller: Caller | undefined): Frame {
@@ -99,8 +101,9 @@ export function dashboardRoutes(routes: Routes, options: DashboardOptions): void
     errorHandler: (error: unknown, request: FastifyRequest, reply: FastifyReply) => {
       const known = errorOf(error);
       const status = known === undefined ? 500 : httpStatus(known);
-      if (known === undefined) request.log.error({ err: error }, 'internal error');
-      else if (status >= 500) request.log.warn({ err: known }, known.message);
+      request.facts = { ...request.facts, code: codeIn(known) };
+      if (known === undefined) log(errorEntry('error', 'internal error', error, request.id));
+      else if (status >= 500) log(errorEntry('warn', known.message, known, request.id));
       if (status === 503 || status === 429) reply.header('retry-after', Math.ceil(known?.retryAfter ?? 5));
       const title = titles[status] ?? 'This cannot be shown';
       const sentence = known?.message ?? 'This is a bug of Nexus; its log tells more.';
@@ -118,7 +121,7 @@ export function dashboardRoutes(routes: Routes, options: DashboardOptions): void
       const caller = await access.callerOf(request);
       if (caller === undefined) return askToSignIn(request, reply);
       request.caller = caller;
-      await look((error) => notLooked(request, error));
+      await look((error) => failedLook(request, error));
       const view: View = {
         caller,
         timeZone,
@@ -166,6 +169,7 @@ export function dashboardRoutes(routes: Routes, options: DashboardOptions): void
     } catch (error) {
       if (!isRefusal(error)) throw error;
       const status = httpStatus(error);
+      request.facts = { ...request.facts, code: error.code };
       if (status === 429) reply.header('retry-after', Math.ceil(error.retryAfter ?? 5));
       const page = signInPage({ to, action: './sign-in', refusal: describe(error) });
       return send(request, reply, { ...page, status });
