@@ -12,6 +12,7 @@ import { archivePlace, isFresh, openMailbox, openNexus } from '../open.ts';
 import { locate, type State } from '../openclaw/locate.ts';
 import { isMe, type Look, lookAtUnits, userOf } from '../systemd/unitstates.ts';
 import { valueAt } from '../settings.ts';
+import type { AlertDue } from './statusalerts.ts';
 import { logStatus } from './statuslog.ts';
 import { type AgentMail, type Mail, mailOf, type Problem, usesMail } from './statusmail.ts';
 import { showStatus } from './statusshow.ts';
@@ -68,8 +69,17 @@ export interface StatusOptions {
   alert?: boolean;
 }
 
-/** Whether all is well: 0 only then, 69 when Nexus cannot be reached, else 3. Changes nothing but alerts and metrics. */
+/**
+ * Whether all is well: 0 only then, 69 when Nexus cannot be reached, else 3; with `alert` it is 3 of whatever was found
+ * and told, so that any other says that it could not look or tell. Changes nothing but alerts and metrics.
+ */
 export async function status(context: Context, { alert = false }: StatusOptions = {}): Promise<number> {
+  if (!alert) return await look(context);
+  const { attendStatus } = await import('./statusalerts.ts');
+  return await attendStatus(context, (alertDue) => look(context, alertDue));
+}
+
+async function look(context: Context, alertDue?: AlertDue): Promise<number> {
   const { config, output } = context;
   const now = context.now().getTime();
   const problems: Problem[] = [];
@@ -123,8 +133,8 @@ export async function status(context: Context, { alert = false }: StatusOptions 
     if (output.json) output.result(standing);
     else if (!output.inJournal) showStatus(context, standing, now);
     await (await import('./statustold.ts')).tellStatus(context, now, standing);
-    if (alert) await (await import('./statusalerts.ts')).alertDue(context, problems, units.undecided);
-    if (failure !== undefined) return exitStatus(failure);
+    await alertDue?.(problems, units.undecided);
+    if (alertDue === undefined && failure !== undefined) return exitStatus(failure);
     return standing.ok ? exit.done : exit.someFailed;
   } finally {
     ledger?.close();

@@ -2,10 +2,11 @@ import type { Context } from '../context.ts';
 import { describe } from '../errors.ts';
 import { formatAge } from '../format.ts';
 import { type FirstRun, firstRunOf } from '../jobs/firstrun.ts';
-import { heartbeatOf } from '../jobs/heartbeat.ts';
+import { type Heartbeat, heartbeatOf } from '../jobs/heartbeat.ts';
 import { codeIn } from '../logline.ts';
 import { ledgerFile, openLedger } from '../jobs/ledger.ts';
 import { alertOnStatus, type Found } from '../jobs/unitalerts.ts';
+import type { Problem } from './statusmail.ts';
 
 /** What is found that no job can say of itself bears a subject of this kind. */
 const kinds = ['silent'];
@@ -13,18 +14,35 @@ const kinds = ['silent'];
 /** What is silent while the first backfill is at work, because it is. */
 const waitsForFirst = new Set(['silent/upload', 'silent/backfill']);
 
+/** Sends the alerts that are due; those of subjects that are undecided go on if they last. */
+export type AlertDue = (problems: readonly Problem[], undecided: readonly string[] | 'all') => Promise<void>;
+
 /**
- * Sends the alerts that are due; those of subjects that are undecided go on if they last. What goes wrong with that is
- * a warning, and the status stays what it is.
+ * Tells the monitor of `nexus status --alert` that it looks, and what it has found. Throws what kept it from looking or
+ * from telling: then nobody was told, and its unit is to fail.
  */
-export async function alertDue(
+export async function attendStatus<T>(
   context: Context,
-  problems: readonly { problem: string; next: string; subject?: string }[],
-  undecided: readonly string[] | 'all',
+  look: (alertDue: AlertDue) => Promise<T>,
+): Promise<T> {
+  const { config, env, output, signal } = context;
+  const heartbeat = heartbeatOf(config, 'status', env, output.warn);
+  heartbeat.start();
+  try {
+    return await look((problems, undecided) => alertDue(context, heartbeat, problems, undecided));
+  } catch (error) {
+    if (!signal.aborted) await heartbeat.end('failed', `status failed: ${describe(error)}`);
+    throw error;
+  }
+}
+
+async function alertDue(
+  context: Context,
+  heartbeat: Heartbeat,
+  ...[problems, undecided]: Parameters<AlertDue>
 ): Promise<void> {
   const { config, env, now, output, signal } = context;
   const around = { config, env, now, signal, warn: output.warn, info: output.info };
-  const heartbeat = heartbeatOf(config, 'status', env, output.warn);
   let first: FirstRun | undefined;
   try {
     first = await firstRun(context);
@@ -44,6 +62,7 @@ export async function alertDue(
     );
   } catch (error) {
     output.warn(`Alerts cannot be sent: ${describe(error)}`, { code: codeIn(error) });
+    throw error;
   }
   const named = problems.map(({ problem }) => problem).join('\n');
   if (named === '') await heartbeat.end('well', 'All is well.');
@@ -69,5 +88,6 @@ function stalled({ underWay, progressAt }: FirstRun, now: Date): Found {
       ? `the first backfill is at work and has archived nothing since ${when}.`
       : `nothing was archived from it yet, and nothing has tried to since ${when}.`,
     next: 'Look at `nexus status` and `journalctl -u nexus-backfill`, or run `nexus backfill`.',
+    since: new Date(progressAt).toISOString(),
   };
 }

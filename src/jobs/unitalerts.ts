@@ -166,6 +166,8 @@ export interface Found {
   subject: string;
   problem: string;
   next: string;
+  /** ISO 8601: since when, where that is known. */
+  since?: string | undefined;
 }
 
 /**
@@ -185,8 +187,6 @@ export async function alertOnStatus(
     const at = around.now();
     // It has come this far; and that not all is well is no failure of it.
     if (streakOf(ledger, 'status').verdict === 'failed') keepWell(ledger, 'status', at);
-    const invocation = around.env['INVOCATION_ID'];
-    if (invocation !== undefined && invocation !== '') ledger.noteInvocation(invocation, 'status');
     for (const job of attendedJobs) await alertOnJob(around, ledger, job);
   } finally {
     ledger.close();
@@ -210,9 +210,9 @@ export async function alertOnStatus(
       else if (unit !== undefined && (await isGone(unit, around.env)))
         await alerts.recover({ ...notice, title: `Nexus on ${host}: ${unit} was taken away.` });
     }
-    for (const { subject, problem, next } of found)
+    for (const { subject, problem, next, since = at } of found)
       await alerts.raise(
-        { event: 'failed', host, subject, title: `Nexus on ${host}: ${problem}`, next, since: at, at },
+        { event: 'failed', host, subject, title: `Nexus on ${host}: ${problem}`, next, since, at },
         await channelNames(around.config),
       );
     await sendAlerts(alerts, around);

@@ -135,9 +135,11 @@ describe('with --alert', () => {
     await machine.nexus(['backfill']);
   });
 
-  test('a silent job is told once, and once more when it has succeeded', async () => {
+  test('a silent job is told once, since when it is, and once more when it has succeeded', async () => {
     expect(await look({})).toEqual([]);
     for (let n = 0; n < 2; n++) expect(await look(silent())).toEqual([raised]);
+    const { since }: Record<string, string> = JSON.parse(receiver.received[0]?.body ?? '');
+    expect(Math.abs(Date.now() - 2 * hour - Date.parse(since ?? ''))).toBeLessThan(minute);
     const again = { ...old('nexus-pull-webhooks.timer'), 'nexus-pull-webhooks.service': ended(5000) };
     for (let n = 0; n < 2; n++) expect(await look(again)).toEqual([raised, over]);
   });
@@ -168,6 +170,19 @@ describe('with --alert', () => {
       ]);
     expect((await verdict()).lines).toEqual([
       'not well: No pull-webhooks has succeeded yet, though nexus-pull-webhooks.timer starts one every 1 min: its runs fail. Run `nexus pull-webhooks` and read what failed.',
+    ]);
+  });
+
+  test('a job that fails and counts nowhere is told as silent', async () => {
+    const failing = {
+      ...old('nexus-pull-webhooks.timer'),
+      'nexus-pull-webhooks.service': ended(5000, 143, { Result: 'timeout' }),
+    };
+    // systemd shows the end of the last run alone.
+    expect(await look(failing)).toEqual([
+      expect.stringMatching(
+        /^failed silent\/pull-webhooks: .* no pull-webhooks has succeeded yet, .*: its runs fail\.$/i,
+      ),
     ]);
   });
 
