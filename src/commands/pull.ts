@@ -32,7 +32,7 @@ export async function pull(context: Context, options: PullOptions): Promise<numb
   const around: PullSurroundings = {
     config,
     env: openclawEnvironment(config, env),
-    openMailbox: () => openMailbox(config, grace.signal, version, output.debug),
+    openMailbox: () => openMailbox(config, grace.signal, version, { say: output.debug }),
     signal,
     now,
     warn: output.warn,

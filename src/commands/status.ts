@@ -163,7 +163,7 @@ async function reach(
   try {
     if (await isFresh(impatient(config)))
       return { nexus: { kind, where, reachable: true }, failure: undefined };
-    const nexus = await openNexus(impatient(config), signal, version);
+    const nexus = await openNexus(impatient(config), signal, version, { timeoutMs: tryMs });
     try {
       const store = await nexus.storeId();
       return { nexus: { kind, where, reachable: true, store }, failure: undefined };
@@ -189,7 +189,9 @@ async function mailHere(
 ): Promise<Mail | undefined> {
   if (!usesMail(config)) return undefined;
   const there = nexus.reachable && nexus.store !== undefined;
-  const open = there ? () => openMailbox(impatient(config), signal, version) : undefined;
+  const open = there
+    ? () => openMailbox(impatient(config), signal, version, { timeoutMs: tryMs })
+    : undefined;
   return await mailOf(
     config,
     agents.map(({ agent }) => agent),
@@ -197,6 +199,9 @@ async function mailHere(
     now,
   );
 }
+
+/** For one of two tries at an endpoint. */
+const tryMs = 5_000;
 
 /** Whoever asks for the status waits for the answer: two tries or ten seconds, not minutes of them. */
 function impatient(config: Config): Config {

@@ -152,7 +152,8 @@ test('what is still to come is told as of now', async () => {
 
 test('a key of some agents tells of no host of which another has told, as long as that one is good', async () => {
   const [all, main, work] = [keyWith(['upload']), keyWith(['upload'], ['main']), keyWith(['pull'], ['work'])];
-  const keys = [all.key, main.key, work.key];
+  const other = { ...main.key, name: 'main-key' };
+  const keys = [all.key, other, work.key];
   const endpoint = await openEndpoint({ keys, now: here });
   expect(await tell(endpoint, report, { key: main.text })).toBe(200);
   expect(await tell(endpoint, report, { key: work.text })).toBe(409);
@@ -168,7 +169,7 @@ test('a key of some agents tells of no host of which another has told, as long a
   keys.push(keyed.key);
   expect(await failures()).toBe(5);
   // A key that was replaced holds no host.
-  keys.splice(keys.indexOf(main.key), 1);
+  keys.splice(keys.indexOf(other), 1);
   expect(await tell(endpoint, report, { key: work.text })).toBe(200);
   expect(await tell(endpoint, report, { key: all.text })).toBe(200);
   expect(await tell(endpoint, report, { key: work.text })).toBe(409);
