@@ -1,4 +1,4 @@
-import { addressOf, codeOf } from '../channels/webhook.ts';
+import { addressOf, codeOf } from '../channels/address.ts';
 import type { Config } from '../config.ts';
 import type { Environment } from '../configfile.ts';
 import { describe } from '../errors.ts';

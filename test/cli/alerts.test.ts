@@ -252,7 +252,7 @@ describe('nexus alerts test', () => {
       alerts: {
         channels: [
           { kind: 'webhook', url: `${receiver.url}/one` },
-          { kind: 'webhook', url: 'http://127.0.0.1:9/s3cret' },
+          { kind: 'webhook', url: 'http://127.0.0.1:2/s3cret' },
           { kind: 'webhook', url: { file: '/nonexistent/url' } },
           { kind: 'email', to: 'root' },
           { kind: 'command', command: ['/bin/sh', '-c', 'echo no luck >&2; exit 7'] },
@@ -381,6 +381,18 @@ describe('nexus alerts unit-failed', () => {
     }
     expect(events()).toEqual(['failed']);
     expect(lastNotice()['error']).toMatch(/settleMinutes|is not JSON/);
+  });
+
+  test('says that it cannot read whom the last job would have told', async () => {
+    await machine.configure(toReceiver());
+    await machine.nexus(['upload']);
+    const kept = path.join(machine.dataDir, 'host', 'alertsettings.json');
+    await unlink(kept);
+    await mkdir(kept);
+    await writeFile(machine.configFile, '{');
+    const unit = 'nexus-upload.service';
+    const ran = await machine.nexus(['alerts', 'unit-failed', unit], { env: monitor(unit, '1'.repeat(32)) });
+    expect(ran.stderr).toMatch(/alertsettings\.json: EISDIR/);
   });
 
   test('asks systemctl and the journal where systemd has not told', async () => {

@@ -164,7 +164,10 @@ test('an endpoint that hangs holds it for seconds, before its answer and after',
         .writeHead(200, { 'nexus-store': 'an-id', 'content-type': 'application/json' })
         .end('{"id":"an-id"}');
   });
-  onTestFinished(() => void server.close().closeAllConnections());
+  onTestFinished(() => {
+    server.close();
+    server.closeAllConnections();
+  });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const address = server.address();
   const port = typeof address === 'object' ? address?.port : 0;

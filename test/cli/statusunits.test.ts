@@ -1,4 +1,4 @@
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, symlink } from 'node:fs/promises';
 import path from 'node:path';
 import { execa } from 'execa';
 import { beforeEach, describe, expect, test } from 'vitest';
@@ -26,6 +26,16 @@ const problem = (...lines: string[]) => ({ status: 3, lines: lines.map((line) =>
 
 /** A timer that has been there for long. */
 const old = (unit: string, more = {}) => ({ [unit]: { ...at('ActiveEnter', 30 * hour), ...more } });
+
+test('a directory of units that cannot be read is not taken for one without any', async () => {
+  await machine.nexus(['backfill']);
+  await machine.systemd({});
+  const directory = path.join(machine.home, '.config', 'systemd', 'user');
+  await rm(directory, { recursive: true });
+  await symlink(directory, directory);
+  const { stdout } = await machine.nexus(['status']);
+  expect(stdout).toMatch(/How the units of .* stand is not known: .*ELOOP/);
+});
 
 describe('what runs', () => {
   test('is shown with when it last ran and when it will', async () => {
