@@ -132,7 +132,7 @@ test('a channel that hangs delays a job by seconds', async () => {
   receiver.answer(0);
   const began = performance.now();
   const ran = await machine.nexus(['upload'], down);
-  expect(performance.now() - began).toBeLessThan(9_000);
+  expect(performance.now() - began).toBeLessThan(25_000);
   expect(ran).toMatchObject({ status: 69, stderr: expect.stringContaining('was not told in time') });
 });
 

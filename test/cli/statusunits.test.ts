@@ -150,7 +150,7 @@ describe('what runs', () => {
       await machine.systemctl(script);
       const began = Date.now();
       const { status, stdout } = await machine.nexus(['status']);
-      expect(Date.now() - began).toBeLessThan(6000);
+      expect(Date.now() - began).toBeLessThan(20_000);
       expect(status).toBe(0);
       expect(stdout).toMatch(/^All is well\.\nnote: How the units of \S+ stand is not known: /);
       expect(stdout).toContain(reason);
