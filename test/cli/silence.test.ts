@@ -4,7 +4,18 @@ import { keepFailure } from '../../src/jobs/attend.ts';
 import { openLedger } from '../../src/jobs/ledger.ts';
 import { ids, transcript } from '../jobs/host.ts';
 import { type Receiver, startReceiver } from '../receiver.ts';
-import { at, ended, newUnitMachine, runningSince, serving, type UnitMachine } from './systemctl.ts';
+import {
+  type UnitMachine,
+  at,
+  ended,
+  newUnitMachine,
+  old,
+  problem,
+  runningSince,
+  serving,
+  verdictOf,
+  well,
+} from './systemctl.ts';
 
 const minute = 60_000;
 const hour = 60 * minute;
@@ -16,15 +27,7 @@ beforeEach(async () => {
   await machine.openclaw.write(`${ids.a}.jsonl`, transcript(ids.a, 2));
 });
 
-const verdict = async () => {
-  const { status, stdout } = await machine.nexus(['status']);
-  return { status, lines: stdout.split('\n\n')[0]?.split('\n') };
-};
-const well = { status: 0, lines: ['All is well.'] };
-const problem = (...lines: string[]) => ({ status: 3, lines: lines.map((line) => `not well: ${line}`) });
-
-/** A timer that has been there for long. */
-const old = (unit: string, more = {}) => ({ [unit]: { ...at('ActiveEnter', 30 * hour), ...more } });
+const verdict = () => verdictOf(machine);
 
 describe('a job is silent', () => {
   /** Nothing that it did itself counts: only what systemd says. */

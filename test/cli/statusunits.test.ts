@@ -5,7 +5,19 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { ids, transcript } from '../jobs/host.ts';
 import { boots } from '../systemd/machine.ts';
 import { binary } from './nexus.ts';
-import { at, ended, newUnitMachine, runningSince, serving, shown, type UnitMachine } from './systemctl.ts';
+import {
+  type UnitMachine,
+  at,
+  ended,
+  newUnitMachine,
+  old,
+  problem,
+  runningSince,
+  serving,
+  shown,
+  verdictOf,
+  well,
+} from './systemctl.ts';
 
 const minute = 60_000;
 const hour = 60 * minute;
@@ -17,15 +29,7 @@ beforeEach(async () => {
   await machine.openclaw.write(`${ids.a}.jsonl`, transcript(ids.a, 2));
 });
 
-const verdict = async () => {
-  const { status, stdout } = await machine.nexus(['status']);
-  return { status, lines: stdout.split('\n\n')[0]?.split('\n') };
-};
-const well = { status: 0, lines: ['All is well.'] };
-const problem = (...lines: string[]) => ({ status: 3, lines: lines.map((line) => `not well: ${line}`) });
-
-/** A timer that has been there for long. */
-const old = (unit: string, more = {}) => ({ [unit]: { ...at('ActiveEnter', 30 * hour), ...more } });
+const verdict = () => verdictOf(machine);
 
 test('a directory of units that cannot be read is not taken for one without any', async () => {
   await machine.nexus(['backfill']);
