@@ -123,7 +123,13 @@ export async function status(context: Context, { alert = false }: StatusOptions 
     if (output.json) output.result(standing);
     else if (!output.inJournal) showStatus(context, standing, now);
     await (await import('./statustold.ts')).tellStatus(context, now, standing);
-    if (alert) await (await import('./statusalerts.ts')).alertDue(context, problems, units.undecided);
+    if (alert)
+      await (await import('./statusalerts.ts')).alertDue(
+        context,
+        problems,
+        units.undecided,
+        state === undefined && isElsewhere(looks),
+      );
     if (failure !== undefined) return exitStatus(failure);
     return standing.ok ? exit.done : exit.someFailed;
   } finally {
@@ -165,6 +171,7 @@ async function reach(
     problems.push({
       problem: `Nexus at ${where} ${failedWith(error, 'unauthorized', 'forbidden') ? 'refuses' : 'does not answer'}: ${error.message}`,
       next: error.hint ?? 'Check that it runs and that this host reaches it, then run `nexus status` again.',
+      code: error.code,
     });
     return { nexus: { kind, where, reachable: false, error: describe(error) }, failure: error };
   }

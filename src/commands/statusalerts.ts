@@ -15,19 +15,20 @@ const waitsForFirst = new Set(['silent/upload', 'silent/backfill']);
 
 /**
  * Sends the alerts that are due; those of subjects that are undecided go on if they last. What goes wrong with that is
- * a warning, and the status stays what it is.
+ * a warning, and the status stays what it is. `elsewhere`: this user has no OpenClaw here, and no backfill is waited for.
  */
 export async function alertDue(
   context: Context,
   problems: readonly { problem: string; next: string; subject?: string }[],
   undecided: readonly string[] | 'all',
+  elsewhere = false,
 ): Promise<void> {
   const { config, env, now, output, signal } = context;
   const around = { config, env, now, signal, warn: output.warn, info: output.info };
   const heartbeat = heartbeatOf(config, 'status', env, output.warn);
   let first: FirstRun | undefined;
   try {
-    first = await firstRun(context);
+    first = elsewhere ? undefined : await firstRun(context);
     // Of another kind nobody would see the end, and it would last for ever.
     const found = problems.flatMap(({ subject, ...problem }) =>
       subject !== undefined && kinds.some((kind) => subject.startsWith(`${kind}/`))

@@ -22,22 +22,33 @@ export async function findAccount(
   return { name, uid: Number(uid), gid: Number(gid), home };
 }
 
+/** What the types of Node leave out. */
+const posix: Pick<typeof process, 'setgroups'> & {
+  initgroups?: (user: string, extraGroup: number) => void;
+} = process;
+
 /**
  * Does the work with the rights of that user where this is root, so that what is made is theirs and no link of theirs
- * leads elsewhere. Nothing else may run in this process meanwhile.
+ * leads elsewhere: with their groups, or without a name with the one that is said. Nothing else may run in this process
+ * meanwhile.
  */
 export async function asAccount<T>(
-  account: Pick<Account, 'uid' | 'gid'>,
+  account: Pick<Account, 'uid' | 'gid'> & { name?: string },
   work: () => Promise<T>,
 ): Promise<T> {
   const group = process.getegid?.();
-  if (process.geteuid?.() !== 0 || group === undefined || account.uid === 0) return await work();
-  process.setegid?.(account.gid);
-  process.seteuid?.(account.uid);
+  const groups = process.getgroups?.();
+  if (process.geteuid?.() !== 0 || group === undefined || groups === undefined || account.uid === 0)
+    return await work();
+  if (account.name === undefined) process.setgroups?.([account.gid]);
+  else posix.initgroups?.(account.name, account.gid);
   try {
+    process.setegid?.(account.gid);
+    process.seteuid?.(account.uid);
     return await work();
   } finally {
     process.seteuid?.(0);
     process.setegid?.(group);
+    process.setgroups?.(groups);
   }
 }

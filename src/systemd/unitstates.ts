@@ -6,7 +6,7 @@ import { longestPause, spanMs, stampMs } from './calendar.ts';
 import { exitCodes } from './failure.ts';
 import { askFacts, type Mode } from './systemctl.ts';
 import { unitDirectory } from './unitfiles.ts';
-import { unitsOf } from './units.ts';
+import { rolesOf, unitsOf } from './units.ts';
 
 /** A time by both clocks, ms: of the wall (since 1970), and of the kernel (since boot), which stands while it sleeps. */
 export interface Stamp {
@@ -97,8 +97,7 @@ async function lookAt(
   const runs = mode === 'system' ? isSystem() : runsForUser(env);
   if (!runs && !(mode === 'user' && isSystem())) return undefined;
   const there = namesIn(directory);
-  const endpoint = there.has('nexus-serve.service');
-  const host = unitsOf('host').some((unit) => there.has(unit) && !unit.startsWith('nexus-alert@'));
+  const { host, endpoint } = rolesOf(there);
   if (!host && !endpoint) return undefined;
   const look: Look = {
     mode,
