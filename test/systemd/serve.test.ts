@@ -28,7 +28,7 @@ test.skipIf(!boots)(
       await machine.until(() => again('1'));
       expect(await answers()).toBe('200');
 
-      await claw.dropIn(serve, '[Service]\nWatchdogSec=10\n');
+      await claw.dropIn(serve, '[Service]\nWatchdogSec=10\nRestartSec=100ms\n');
       await machine.must(['systemctl', 'restart', serve]);
       const { MainPID } = await machine.unit(serve);
       // Fed once more than by its start.
@@ -151,7 +151,7 @@ test.skipIf(!boots)(
       expect(await ended()).toEqual(forGood('64'));
 
       // A port that is taken may be free again: it tries on (69).
-      await claw.dropIn(serve, '[Service]\n');
+      await claw.dropIn(serve, '[Service]\nRestartSec=100ms\n');
       await machine.sh(
         `systemd-run -q --unit=taker /opt/node/node -e 'require("net").createServer().listen(7788, "127.0.0.1")'`,
       );
