@@ -129,6 +129,21 @@ export function sentenceIn(line: string): string | undefined {
   }
 }
 
+/** What an entry in the journal says, by name and with its `message`, of either format; nothing of a line of others. */
+export function factsIn(line: string): Record<string, string> {
+  try {
+    const entries: [string, unknown][] = line.startsWith('{')
+      ? Object.entries(JSON.parse(line))
+      : [...line.matchAll(/([a-zA-Z]+)=("(?:[^"\\]|\\.)*"|[^\s"=]+)(?: |$)/gy)].map(
+          ([, name = '', text = '']) => [name, text.startsWith('"') ? JSON.parse(text) : text],
+        );
+    return Object.fromEntries(entries.map(([name, value]) => [name, String(value)]));
+  } catch {
+    // It only looked like one of ours.
+    return {};
+  }
+}
+
 /** A bug, told: its sentence, and its stack as a fact. */
 export function bug(error: unknown): [text: string, facts: Facts & { stack: string }] {
   const stack = stackOf(error);

@@ -114,6 +114,7 @@ export async function endpointSite(given: Surroundings, mode: Mode, alone: boole
           // Not made yet: what belongs to it is made after it.
           uid: -1,
           gid: -1,
+          groups: [],
           home: endpointHome,
         });
   // Beside jobs of another user what is said is theirs.

@@ -133,7 +133,7 @@ async function look(context: Context, alertDue?: AlertDue): Promise<number> {
     if (output.json) output.result(standing);
     else if (!output.inJournal) showStatus(context, standing, now);
     await (await import('./statustold.ts')).tellStatus(context, now, standing);
-    await alertDue?.(problems, units.undecided);
+    await alertDue?.(problems, units.undecided, state === undefined && isElsewhere(looks));
     if (alertDue === undefined && failure !== undefined) return exitStatus(failure);
     return standing.ok ? exit.done : exit.someFailed;
   } finally {
@@ -175,6 +175,7 @@ async function reach(
     problems.push({
       problem: `Nexus at ${where} ${failedWith(error, 'unauthorized', 'forbidden') ? 'refuses' : 'does not answer'}: ${error.message}`,
       next: error.hint ?? 'Check that it runs and that this host reaches it, then run `nexus status` again.',
+      code: error.code,
     });
     return { nexus: { kind, where, reachable: false, error: describe(error) }, failure: error };
   }

@@ -14,8 +14,15 @@ const kinds = ['silent'];
 /** What is silent while the first backfill is at work, because it is. */
 const waitsForFirst = new Set(['silent/upload', 'silent/backfill']);
 
-/** Sends the alerts that are due; those of subjects that are undecided go on if they last. */
-export type AlertDue = (problems: readonly Problem[], undecided: readonly string[] | 'all') => Promise<void>;
+/**
+ * Sends the alerts that are due; those of subjects that are undecided go on if they last. `elsewhere`: this user has no
+ * OpenClaw here, and no backfill is waited for.
+ */
+export type AlertDue = (
+  problems: readonly Problem[],
+  undecided: readonly string[] | 'all',
+  elsewhere: boolean,
+) => Promise<void>;
 
 /**
  * Tells the monitor of `nexus status --alert` that it looks, and what it has found. Throws what kept it from looking or
@@ -29,7 +36,7 @@ export async function attendStatus<T>(
   const heartbeat = heartbeatOf(config, 'status', env, output.warn);
   heartbeat.start();
   try {
-    return await look((problems, undecided) => alertDue(context, heartbeat, problems, undecided));
+    return await look((...due) => alertDue(context, heartbeat, ...due));
   } catch (error) {
     if (!signal.aborted) await heartbeat.end('failed', `status failed: ${describe(error)}`);
     throw error;
@@ -39,13 +46,13 @@ export async function attendStatus<T>(
 async function alertDue(
   context: Context,
   heartbeat: Heartbeat,
-  ...[problems, undecided]: Parameters<AlertDue>
+  ...[problems, undecided, elsewhere]: Parameters<AlertDue>
 ): Promise<void> {
   const { config, env, now, output, signal } = context;
   const around = { config, env, now, signal, warn: output.warn, info: output.info };
   let first: FirstRun | undefined;
   try {
-    first = await firstRun(context);
+    first = elsewhere ? undefined : await firstRun(context);
     // Of another kind nobody would see the end, and it would last for ever.
     const found = problems.flatMap(({ subject, ...problem }) =>
       subject !== undefined && kinds.some((kind) => subject.startsWith(`${kind}/`))

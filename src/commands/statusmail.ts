@@ -14,6 +14,8 @@ export interface Problem {
   subject?: string;
   /** Of the same: since when, ISO 8601, where that is known. */
   since?: string;
+  /** Of what Nexus itself answered, or could not: that of its error. */
+  code?: string;
 }
 
 /** How the mail of one agent of this host stands. */

@@ -95,7 +95,7 @@ function unitsOf(look: Look, given: UnitsGiven): Units {
   const service = look.services.get(backfill);
   if (isRunning(service) && service?.startedAt !== undefined) units.backfillSince = service.startedAt.wall;
   if (serve !== undefined) addEndpoint(units, look, serve, now);
-  for (const job of timed) if (look.host) addJob(units, look, job, own, given);
+  for (const job of timed) if (look.host || job === 'status') addJob(units, look, job, own, given);
   if (service !== undefined)
     addFailure(units, look, service, own ? given.ledger : undefined, 'backfill', now);
   if (own && look.mode === 'system') addStrangers(units, look, given);

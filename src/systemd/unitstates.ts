@@ -8,7 +8,7 @@ import { longestPause, spanMs, stampMs } from './calendar.ts';
 import { exitCodes } from './failure.ts';
 import { askFacts, type Mode } from './systemctl.ts';
 import { unitDirectory } from './unitfiles.ts';
-import { unitsOf } from './units.ts';
+import { rolesOf, unitsOf } from './units.ts';
 
 /** A time by both clocks, ms: of the wall (since 1970), and of the kernel (since boot), which stands while it sleeps. */
 export interface Stamp {
@@ -111,8 +111,7 @@ async function lookAt(
       failure: { reason: there, stopped: false },
     };
   }
-  const endpoint = there.has('nexus-serve.service');
-  const host = unitsOf('host').some((unit) => there.has(unit) && !unit.startsWith('nexus-alert@'));
+  const { host, endpoint } = rolesOf(there);
   if (!host && !endpoint) return undefined;
   const look: Look = {
     mode,

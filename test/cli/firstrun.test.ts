@@ -9,6 +9,7 @@ import { configSchema } from '../../src/config.ts';
 import { ids, transcript } from '../jobs/host.ts';
 import { type Receiver, startReceiver } from '../receiver.ts';
 import { newOpenClawMachine, type OpenClawMachine } from './openclaw.ts';
+import { newUnitMachine, serving } from './systemctl.ts';
 
 let machine: OpenClawMachine;
 let receiver: Receiver;
@@ -79,6 +80,26 @@ describe('status --alert', () => {
     shippedAgo(0);
     for (let n = 0; n < 2; n++) await status();
     expect(told()).toEqual([expect.any(String), expect.stringContaining('backfill works again')]);
+  });
+
+  test('where there is an endpoint alone waits for no backfill', async () => {
+    const alone = await newUnitMachine();
+    const settings = JSON.stringify({ heartbeats: { status: `${monitor.url}/ping` } });
+    await mkdir(path.dirname(alone.configFile), { recursive: true });
+    await writeFile(alone.configFile, settings, { mode: 0o600 });
+    await alone.systemd({ 'nexus-serve.service': { ...serving, ActiveState: 'failed', SubState: 'failed' } });
+    for (const unit of [
+      'upload.service',
+      'upload.timer',
+      'pull-webhooks.service',
+      'pull-webhooks.timer',
+      'backfill.service',
+    ])
+      await rm(path.join(alone.home, '.config', 'systemd', 'user', `nexus-${unit}`));
+    const env = { OPENCLAW_STATE_DIR: path.join(alone.home, 'nowhere') };
+    await alone.nexus(['status', '--alert'], { env });
+    expect(pings()).toEqual(['/ping/fail']);
+    expect(monitor.received[0]?.body).not.toContain('backfill');
   });
 
   test('after a backfill that ended says what is not well as it is', async () => {

@@ -96,15 +96,24 @@ test.skipIf(!boots)(
           db.exec("BEGIN EXCLUSIVE");
           return db;
         });
-        setInterval(() => undefined, 1000);'; sleep 1`);
+        require("node:fs").writeFileSync("/tmp/held", "");
+        setInterval(() => undefined, 1000);'; until test -e /tmp/held; do sleep 0.1; done`);
       expect(await run()).toEqual({ ...good, status: 75 });
       await machine.must(['systemctl', 'stop', 'holder']);
 
       // 143: stopped.
       await claw.dropIn(upload, starts('upload', '--watch'));
+      const [sessions, id] = [
+        `${claw.stateDir}/agents/main/sessions`,
+        '02b03480-87ff-450a-adca-3c69cf41e35a',
+      ];
+      await machine.sh(`cd ${sessions}
+        cp /opt/nexus/test/fixtures/openclaw/files-2026.2.26/agents/main/sessions/${id}.jsonl x
+        touch -d '1 hour ago' x; chown claw: x; mv x ${id}.jsonl`);
       await machine.must(['systemctl', 'start', '--no-block', upload]);
-      await machine.until(async () => (await machine.unit(upload))['ActiveState'] === 'activating');
-      await new Promise((resolve) => setTimeout(resolve, 1500));
+      await machine.until(async () =>
+        (await machine.journal(upload)).some(({ message }) => message.includes('1 transcripts stored')),
+      );
       await machine.must(['systemctl', 'stop', upload]);
       expect(await machine.unit(upload)).toMatchObject({
         ActiveState: 'inactive',
@@ -243,7 +252,9 @@ test.skipIf(!boots)(
       expect(beside).toEqual({ status: 0, bytes: expect.any(Number) });
       expect(beside.bytes).toBeGreaterThan(first.bytes);
 
-      await machine.sh(`systemctl kill --signal=KILL gateway; sleep 0.5; rm ${database}-shm`);
+      await machine.sh(
+        `systemctl kill --signal=KILL gateway; while systemctl is-active -q gateway; do sleep 0.1; done; rm ${database}-shm`,
+      );
       expect(await stored()).toEqual(beside);
     });
   },
