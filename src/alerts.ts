@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { describe, failedWith, NexusError } from './errors.ts';
-import { keyOf, type Row, type Store } from './stores/store.ts';
+import { keyOf, type Row, rowOf, type Store } from './stores/store.ts';
 
 /** What people are told. Every text is one line or a few, without secrets. */
 export interface Notice {
@@ -65,7 +65,8 @@ export interface Sent {
  * again while it lasts, one is told that it is new. A notice goes out once on each channel: who sends it takes it
  * with a lease first and marks it sent afterwards. A process that dies in between is followed by another when the
  * lease is over, which may repeat a notice and never loses one. A channel that fails is tried again after a pause;
- * what has recovered meanwhile is told by its recovery alone.
+ * what has recovered meanwhile is told by its recovery alone, and a recovery that waits when its subject is raised anew
+ * goes out before that.
  *
  * Only `insert` of a store decides a race, so that all stores hold it: the next number of a subject, its recovery and
  * each claim are rows that one process alone can add. Clocks of different machines may differ by less than the lease.
@@ -79,7 +80,7 @@ export interface Alerts {
   list: () => Promise<Latched[]>;
   /** Sends what is due on these channels, and resolves with what was tried. */
   send: (channels: readonly Channel[], signal: AbortSignal) => Promise<Sent[]>;
-  /** Forgets subjects that are over for good, as budgets of a period that has ended. */
+  /** Forgets subjects that are over for good; what is being sent of them then leaves nothing behind. */
   forget: (subjects: readonly string[]) => Promise<void>;
 }
 
@@ -130,11 +131,16 @@ export function openAlerts(store: Store, options: AlertsOptions = {}): Alerts {
     return found;
   }
 
-  async function latest(): Promise<Latched[]> {
+  async function latest(): Promise<{ latched: Latched; before: Latched | undefined }[]> {
     return [...(await episodes()).values()].flatMap((all) => {
       const latched = latchedOf(all.at(-1), now());
-      return latched === undefined ? [] : [latched];
+      return latched === undefined ? [] : [{ latched, before: latchedOf(all.at(-2), now()) }];
     });
+  }
+
+  /** A claim that was removed with its alert, or taken by another since, notes nothing more. */
+  async function isHeld({ id, holder }: { id: string; holder: string }): Promise<boolean> {
+    return (await rowOf(store, table, partition, id))?.['holder'] === holder;
   }
 
   /** Sends one notice on one channel, if nobody else does or did; `undefined` then. */
@@ -163,12 +169,14 @@ export function openAlerts(store: Store, options: AlertsOptions = {}): Alerts {
       );
     } catch (error) {
       const reason = describe(error).slice(0, longestText);
+      if (!(await isHeld(claim))) return { channel: channel.name, notice, failure: reason };
       const pause = Math.min(pauseMs.most, pauseMs.least * 2 ** Math.min(tries - 1, 20));
       await store.put(table, { ...claim, until: now() + pause, reason });
       if (tries > 2) await store.removeRows(table, partition, [`${prefix}~~${padded(tries - 2)}`]);
       return { channel: channel.name, notice, failure: reason };
     }
-    await store.put(table, { partition, id: `${prefix}~~sent`, channel: channel.name, at: now() });
+    if (await isHeld(claim))
+      await store.put(table, { partition, id: `${prefix}~~sent`, channel: channel.name, at: now() });
     return { channel: channel.name, notice };
   }
 
@@ -184,7 +192,8 @@ export function openAlerts(store: Store, options: AlertsOptions = {}): Alerts {
         channels: channels.join(' '),
       };
       if (!(await insert({ ...row, ...fieldsOf(notice) }))) return false;
-      const old = all.flatMap(({ rows }) => rows.map(({ row }) => row.id));
+      const over = last !== undefined && isRecoveryDue(last, now()) ? all.slice(0, -1) : all;
+      const old = over.flatMap(({ rows }) => rows.map(({ row }) => row.id));
       if (old.length > 0) await store.removeRows(table, partition, old);
       return true;
     },
@@ -197,7 +206,7 @@ export function openAlerts(store: Store, options: AlertsOptions = {}): Alerts {
         ...fieldsOf(notice),
       });
     },
-    list: latest,
+    list: async () => (await latest()).map(({ latched }) => latched),
     async send(channels, signal) {
       const all = await latest();
       const results = await Promise.all(
@@ -206,7 +215,10 @@ export function openAlerts(store: Store, options: AlertsOptions = {}): Alerts {
           const until =
             longestMs === undefined ? signal : AbortSignal.any([signal, AbortSignal.timeout(longestMs)]);
           const sent: Sent[] = [];
-          for (const latched of all) {
+          const turns = all.flatMap(({ latched, before }) =>
+            before === undefined || knowsOf(latched, name) ? [latched] : [before, latched],
+          );
+          for (const latched of turns) {
             if (until.aborted) break;
             const due = dueOn(latched, name, now(), leaseMs);
             if (due === undefined) continue;
@@ -226,6 +238,21 @@ export function openAlerts(store: Store, options: AlertsOptions = {}): Alerts {
       if (ids.length > 0) await store.removeRows(table, partition, ids);
     },
   };
+}
+
+/** Not every channel that is concerned was told of the end, and it is worth telling. */
+function isRecoveryDue({ recovered, deliveries, channels }: Latched, now: number): boolean {
+  if (recovered === undefined || now - Date.parse(recovered.at) > staleMs) return false;
+  const concerned = [...channels.filter((one) => one !== ''), ...deliveries.map(({ channel }) => channel)];
+  return concerned.some(
+    (channel) =>
+      !deliveries.some((one) => one.channel === channel && one.event === 'recovered' && one.state === 'sent'),
+  );
+}
+
+/** To say now that it was over before would be taken for the end of what lasts. */
+function knowsOf({ deliveries }: Latched, channel: string): boolean {
+  return deliveries.some((one) => one.channel === channel && one.state !== 'failed');
 }
 
 /** A channel that does not heed the signal keeps nobody. */

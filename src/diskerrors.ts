@@ -41,6 +41,12 @@ export function errnoOf(error: unknown): string | undefined {
   return 'errno' in error ? error.code : undefined;
 }
 
+/** Nothing is there, which no other failure says. */
+export function isAbsent(error: unknown): boolean {
+  const code = errnoOf(error);
+  return code === 'ENOENT' || code === 'ENOTDIR';
+}
+
 /** Refuses a directory of another user, who could not use what this one would write there. */
 export function checkOwner(directory: string, uid: number): void {
   const own = process.geteuid?.();

@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { agentIdPattern } from './agents.ts';
 import { attendedJobs } from './alertsettings.ts';
+import { NexusError } from './errors.ts';
 import { keyOf, type Row, rowOf, type Store } from './stores/store.ts';
 
 /** The most agents of one report; more than these are summed up in one that no agent is called. */
@@ -44,28 +45,49 @@ export interface HostReport extends JobReport {
   host: string;
 }
 
+/** Who tells of a host with a key that is not good for all agents. */
+export interface Teller {
+  /** The key's name. */
+  key: string;
+  /** Whether there still is a key of that name. */
+  isKey: (name: string) => boolean;
+}
+
 /** The last report of each job of each host, over a store. */
 export interface JobReports {
-  /** Replaces the one before. A time of success that is no longer known is kept from that one. */
-  put(host: string, report: JobReport): Promise<void>;
-  /** Those of the last 30 days, the newest first; older ones are removed. At most 2000 are looked at. */
-  list(): Promise<HostReport[]>;
+  /**
+   * Replaces the one before. A time of success that is no longer known is kept from that one. `conflict` where `by` is
+   * said and another has told of this host: an agent's key says nothing of other agents' hosts.
+   */
+  put(host: string, report: JobReport, by?: Teller): Promise<void>;
+  /** Those of the last 30 days, the newest first; older ones are removed. */
+  list(): Promise<HostReports>;
+}
+
+export interface HostReports {
+  /** At most 2000. */
+  reports: HostReport[];
+  /** How many more there are; of very many at least so many. */
+  leftOut: number;
 }
 
 const partition = 'jobs';
-const mostRows = 2000;
+const mostShown = 2000;
+const mostRows = 20_000;
 const keptMs = 30 * 86_400_000;
 
 export function openJobReports(store: Store, now: () => Date = () => new Date()): JobReports {
   return {
-    async put(host, report) {
+    async put(host, report, by) {
       const { job, endedAt, seconds, failures, failedItems, agents } = report;
-      const id = keyOf(JSON.stringify([host, job]));
-      const before = await rowOf(store, 'Jobs', partition, id);
+      if (by !== undefined)
+        for (const one of attendedJobs)
+          refuseOthers(host, await rowOf(store, 'Jobs', partition, idOf(host, one)), by);
+      const before = await rowOf(store, 'Jobs', partition, idOf(host, job));
       const lastSuccessAt = report.lastSuccessAt ?? numberIn(before, 'lastSuccessAt');
       await store.put('Jobs', {
         partition,
-        id,
+        id: idOf(host, job),
         host,
         job,
         endedAt,
@@ -75,25 +97,47 @@ export function openJobReports(store: Store, now: () => Date = () => new Date())
         agents: JSON.stringify(agents),
         reportedAt: now().getTime(),
         ...(lastSuccessAt === undefined ? {} : { lastSuccessAt }),
+        ...(by === undefined ? {} : { key: by.key }),
       });
     },
 
     async list() {
       const since = now().getTime() - keptMs;
-      const found: { at: number; report: HostReport }[] = [];
+      let found: { at: number; report: HostReport }[] = [];
+      const newest = () => found.sort((one, other) => other.at - one.at).slice(0, mostShown);
       const old: string[] = [];
       let looked = 0;
+      let all = 0;
       for await (const row of store.rows('Jobs', partition)) {
         const reportedAt = numberIn(row, 'reportedAt') ?? 0;
         const report = reportedAt < since ? undefined : reportIn(row);
         if (report === undefined) old.push(row.id);
-        else found.push({ at: reportedAt, report });
+        else {
+          found.push({ at: reportedAt, report });
+          all++;
+        }
+        if (found.length >= 2 * mostShown) found = newest();
         if (++looked >= mostRows) break;
       }
       if (old.length > 0) await store.removeRows('Jobs', partition, old);
-      return found.sort((one, other) => other.at - one.at).map(({ report }) => report);
+      found = newest();
+      return { reports: found.map(({ report }) => report), leftOut: all - found.length };
     },
   };
+}
+
+function idOf(host: string, job: string): string {
+  return keyOf(JSON.stringify([host, job]));
+}
+
+/** What no key told is of who has the store itself, or every key. */
+function refuseOthers(host: string, row: Row | undefined, { key, isKey }: Teller): void {
+  if (row === undefined || row['key'] === key) return;
+  if (typeof row['key'] === 'string' && !isKey(row['key'])) return;
+  throw new NexusError(
+    'conflict',
+    `Another key has told of the host ${JSON.stringify(host)}, and the key "${key}" is not for all agents.`,
+  );
 }
 
 function numberIn(row: Row | undefined, field: string): number | undefined {
@@ -164,7 +208,7 @@ const jobLabels = ['host', 'job'];
 const lagLabels = ['host', 'agent'];
 
 /** What reports say, as Prometheus has it: the same by the endpoint and in a host's textfile. */
-export function seriesOf(reports: readonly HostReport[]): Series[] {
+export function seriesOf(reports: readonly HostReport[], leftOut?: number): Series[] {
   const byJob = (name: string, help: string, value: (report: HostReport) => number | undefined): Series => ({
     name: `nexus_job_${name}`,
     help,
@@ -175,7 +219,14 @@ export function seriesOf(reports: readonly HostReport[]): Series[] {
       return known === undefined ? [] : [{ labels: { host, job }, value: known }];
     }),
   });
-  const lags = reports.flatMap(({ host, agents }) => agents.map((lag) => ({ host, lag }))).slice(0, mostLags);
+  const allLags = reports.flatMap(({ host, agents }) => agents.map((lag) => ({ host, lag })));
+  const lags = allLags.slice(0, mostLags);
+  const alone = (name: string, help: string, value: number): Series => ({
+    name,
+    help,
+    labels: [],
+    samples: [{ labels: {}, value }],
+  });
   const byAgent = (name: string, help: string, value: (lag: AgentLag) => number | undefined): Series => ({
     name: `nexus_agent_${name}`,
     help,
@@ -216,5 +267,19 @@ export function seriesOf(reports: readonly HostReport[]): Series[] {
       'Messages about webhooks that the agent was still to be told, when status last looked.',
       ({ untold }) => untold,
     ),
+    ...(leftOut === undefined
+      ? []
+      : [
+          alone(
+            'nexus_job_reports_left_out',
+            'Jobs of hosts that are not shown, because there are too many.',
+            leftOut,
+          ),
+          alone(
+            'nexus_agent_reports_left_out',
+            'Agents of hosts that are not shown, because there are too many.',
+            allLags.length - lags.length,
+          ),
+        ]),
   ];
 }

@@ -45,7 +45,7 @@ export const factNames = {
   ms: 'how long it took; of a request that is tried again the pause before',
   attempt: 'which try comes now',
   subject: 'of an alert: `job/upload`, `unit/nexus-serve.service`',
-  event: 'of an alert `failed` or `recovered`; of a heartbeat `start`, `well` or `fail`',
+  event: 'of an alert `failed` or `recovered`; of a heartbeat `start`, `well`, `fail` or `log`',
   channel: 'of an alert, as `nexus alerts list` names it',
   request: 'the same on all entries of one request',
   method: 'of a request',
@@ -126,6 +126,21 @@ export function sentenceIn(line: string): string | undefined {
   } catch {
     // It only looked like one of ours.
     return line;
+  }
+}
+
+/** What an entry in the journal says, by name and with its `message`, of either format; nothing of a line of others. */
+export function factsIn(line: string): Record<string, string> {
+  try {
+    const entries: [string, unknown][] = line.startsWith('{')
+      ? Object.entries(JSON.parse(line))
+      : [...line.matchAll(/([a-zA-Z]+)=("(?:[^"\\]|\\.)*"|[^\s"=]+)(?: |$)/gy)].map(
+          ([, name = '', text = '']) => [name, text.startsWith('"') ? JSON.parse(text) : text],
+        );
+    return Object.fromEntries(entries.map(([name, value]) => [name, String(value)]));
+  } catch {
+    // It only looked like one of ours.
+    return {};
   }
 }
 

@@ -73,20 +73,25 @@ export async function openStore(
   return await openAzureStore({ ...config.store, connectionString });
 }
 
-/**
- * Nexus as the configuration says: the endpoint when there is one, else its store in this process. `say` is told of
- * each request to the endpoint that is tried again.
- */
+export interface Patience {
+  /** Told of each request to the endpoint that is tried again. */
+  say?: Say;
+  /** For one try at the endpoint, where the usual is too long. */
+  timeoutMs?: number;
+}
+
+/** Nexus as the configuration says: the endpoint when there is one, else its store in this process. */
 export async function openNexus(
   config: Config,
   signal: AbortSignal,
   version: string,
-  say?: Say,
+  { say, timeoutMs }: Patience = {},
 ): Promise<Nexus> {
   if (config.endpoint !== undefined) {
     const { openClient } = await import('./http/client.ts');
     const { endpoint, apiKey, retry: retries } = config;
-    return openClient({ endpoint, key: known(apiKey), retries, signal, version, say });
+    const patience = timeoutMs === undefined ? {} : { timeoutMs };
+    return openClient({ endpoint, key: known(apiKey), retries, signal, version, say, ...patience });
   }
   const [store, { openSessions }] = await Promise.all([openStore(config), import('./sessions.ts')]);
   return openSessions(store);
@@ -116,12 +121,13 @@ export async function openMailbox(
   config: Config,
   signal: AbortSignal,
   version: string,
-  say?: Say,
+  { say, timeoutMs }: Patience = {},
 ): Promise<Mailbox> {
   if (config.endpoint !== undefined) {
     const { openMailboxClient } = await import('./http/mailboxclient.ts');
     const { endpoint, apiKey, retry: retries } = config;
-    return openMailboxClient({ endpoint, key: known(apiKey), retries, signal, version, say });
+    const patience = timeoutMs === undefined ? {} : { timeoutMs };
+    return openMailboxClient({ endpoint, key: known(apiKey), retries, signal, version, say, ...patience });
   }
   const [store, { openWebhooks }] = await Promise.all([openStore(config), import('./webhooks.ts')]);
   return openWebhooks(store);

@@ -189,6 +189,62 @@ function suite(open: () => Promise<LatchStore>): void {
     expect(titles(later)).toEqual(['job/upload failed.']);
   });
 
+  test('a recovery that no channel has taken goes out before what is raised anew', async () => {
+    const one = channel();
+    await alerts.raise(notice('job/upload'), [one.name]);
+    await sendOn(one);
+    one.failing = true;
+    await alerts.recover(over('job/upload'));
+    await sendOn(one);
+    clock += 10 * minute;
+    await alerts.raise(notice('job/upload'), [one.name]);
+    expect(await alerts.list()).toMatchObject([{ number: 2 }]);
+    one.failing = false;
+    for (let n = 0; n < 3; n++) await sendOn(one);
+    expect(titles(one)).toEqual(['job/upload failed.', 'job/upload works again.', 'job/upload failed.']);
+    await alerts.recover(over('job/upload'));
+    await sendOn(one);
+    await alerts.raise(notice('job/upload'), [one.name]);
+    await sendOn(one);
+    expect(titles(one).slice(3)).toEqual(['job/upload works again.', 'job/upload failed.']);
+    expect((await rowsLeft()).every(({ id }) => id.includes('~~00003~~'))).toBe(true);
+  });
+
+  test('nothing that lasts is told to be over because of a recovery that waited', async () => {
+    const one = channel();
+    await alerts.raise(notice('job/upload'), [one.name]);
+    await sendOn(one);
+    await alerts.recover(over('job/upload'));
+    one.failing = true;
+    await sendOn(one);
+    await alerts.raise(notice('job/upload'), [one.name]);
+    one.failing = false;
+    // The recovery has to wait for its pause, and the alert has not.
+    await sendOn(one);
+    clock += 10 * minute;
+    await sendOn(one);
+    expect(titles(one)).toEqual(['job/upload failed.', 'job/upload failed.']);
+  });
+
+  test.each([[true], [false]])(
+    'what is being sent while its subject is forgotten mutes nothing that is raised anew (taken: %s)',
+    async (taken) => {
+      const { promise, resolve, reject } = Promise.withResolvers<string>();
+      const slow: Channel = { name: channel().name, send: () => promise };
+      await alerts.raise(notice('budget/main/80'), [slow.name]);
+      const sending = alerts.send([slow], new AbortController().signal);
+      await expect.poll(async () => (await alerts.list())[0]?.deliveries[0]?.state).toBe('sending');
+      await alerts.forget(['budget/main/80']);
+      await alerts.raise(notice('budget/main/80'), [slow.name]);
+      if (taken) resolve('noted');
+      else reject(new NexusError('unavailable', 'It is dead.'));
+      await sending;
+      const one = channel();
+      await sendOn(one);
+      expect(titles(one)).toEqual(['budget/main/80 failed.']);
+    },
+  );
+
   describe('a crash', () => {
     /** The store of a process that dies at its nth write. */
     function dyingAt(nth: number): Store {

@@ -1,7 +1,7 @@
 import { readFile, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { Environment } from '../configfile.ts';
-import { errnoOf } from '../diskerrors.ts';
+import { diskError, errnoOf, isAbsent } from '../diskerrors.ts';
 
 /** sendmail is beside what is only root's to run, where a user's PATH does not look. */
 export function mailPath(env: Environment): string {
@@ -33,7 +33,7 @@ export async function gainsNoRights(): Promise<boolean> {
   try {
     return /^NoNewPrivs:\s*1$/m.test(await readFile('/proc/self/status', 'utf8'));
   } catch (error) {
-    if (errnoOf(error) === undefined) throw error;
+    if (!isAbsent(error)) throw error;
     return false;
   }
 }
@@ -45,7 +45,8 @@ async function realOf(file: string): Promise<string | undefined> {
   try {
     return await realpath(file);
   } catch (error) {
-    if (errnoOf(error) === undefined) throw error;
+    // A directory that is closed is passed over by who looks for a program.
+    if (!isAbsent(error) && errnoOf(error) !== 'EACCES') throw diskError(error, file);
     return undefined;
   }
 }
@@ -54,7 +55,7 @@ async function hasOwnRights(file: string): Promise<boolean> {
   try {
     return ((await stat(file)).mode & 0o6000) !== 0;
   } catch (error) {
-    if (errnoOf(error) === undefined) throw error;
+    if (!isAbsent(error)) throw diskError(error, file);
     return false;
   }
 }

@@ -1,6 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Notice } from '../alerts.ts';
 import { NexusError } from '../errors.ts';
+import { addressOf, codeOf } from './address.ts';
 import { bodyOf, cut, objectOf, textOf } from './text.ts';
 
 export interface Webhook {
@@ -54,7 +55,7 @@ export async function postNotice(
       const worthAnother = response.status === 408 || response.status === 429 || response.status >= 500;
       if (!worthAnother || last)
         throw new NexusError('unavailable', `${address.host} answered ${response.status}.`, {
-          hint: hints[response.status] ?? 'Look at the URL of this channel in `alerts.channels`.',
+          hint: hints[response.status] ?? (worthAnother ? busy : wrongUrl),
         });
       const after = Number(response.headers.get('retry-after'));
       if (after > 0) waitMs = Math.min(after * 1000, longestPauseMs);
@@ -74,6 +75,8 @@ export async function postNotice(
   }
 }
 
+const wrongUrl = 'Look at the URL of this channel in `alerts.channels`.';
+const busy = 'The receiver is down or overloaded; the alert is tried again.';
 const elsewhere = 'It sends elsewhere, where a secret does not go: write the URL that it names.';
 const gone = 'The receiver does not know this URL any more; make a new one there.';
 const hints: Record<number, string> = {
@@ -87,34 +90,6 @@ const hints: Record<number, string> = {
   404: gone,
   410: gone,
 };
-
-/** Node's fetch refuses a URL with a user in it, and says the URL in its error. */
-export function addressOf(text: string): { address: URL; headers: Record<string, string> } {
-  const address = URL.parse(text);
-  if (address === null || !/^https?:$/.test(address.protocol))
-    throw new NexusError('config', 'The secret that names a URL holds no http or https URL.');
-  const { username, password } = address;
-  if (username === '' && password === '') return { address, headers: {} };
-  address.username = '';
-  address.password = '';
-  const basic = Buffer.from(`${decoded(username)}:${decoded(password)}`).toString('base64');
-  return { address, headers: { authorization: `Basic ${basic}` } };
-}
-
-/** A percent sign that was meant as one stays. */
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch (error) {
-    if (!(error instanceof URIError)) throw error;
-    return text;
-  }
-}
-
-export function codeOf(error: unknown): string {
-  const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
-  return cause instanceof Error && 'code' in cause ? String(cause.code) : 'network error';
-}
 
 const json = { 'content-type': 'application/json' };
 

@@ -1,14 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import type { Latched, Notice } from '../alerts.ts';
-import { describeChannel, nameOf, openChannels } from '../channels/open.ts';
+import { describeChannel, nameOf } from '../channels/open.ts';
 import type { Context, Surroundings } from '../context.ts';
 import { describe, exit, exitStatus, NexusError } from '../errors.ts';
 import { formatAge } from '../format.ts';
-import { type AlertSurroundings, hasHostAlerts, withHostAlerts } from '../jobs/hostalerts.ts';
+import { type AlertSurroundings, hasHostAlerts, sendToAll, withHostAlerts } from '../jobs/hostalerts.ts';
 
 /** Sends one notice through every channel and says what each answered; 3 when one did not take it. */
 export async function test(context: Context): Promise<number> {
-  const { config, env, output, now } = context;
+  const { config, output, now } = context;
   if (config.alerts.channels.length === 0)
     throw new NexusError('config', 'There is no channel that an alert could go to.', {
       hint: 'Add one to `alerts.channels`: `nexus config set alerts.channels \'[{"kind": "email", "to": "root"}]\'`.',
@@ -22,18 +22,12 @@ export async function test(context: Context): Promise<number> {
     next: 'Nothing is wrong, and nothing is to be done.',
     at,
   };
-  const signal = AbortSignal.any([context.signal, AbortSignal.timeout(55_000)]);
-  const answers = await Promise.all(
-    openChannels(config, env).map(async ({ name, send }, n) => {
-      const settings = config.alerts.channels[n];
-      const what = { channel: name, kind: settings === undefined ? '' : describeChannel(settings) };
-      try {
-        return { ...what, ok: true, answer: await send(notice, `${at}.test.${randomUUID()}`, signal) };
-      } catch (error) {
-        return { ...what, ok: false, answer: describe(error) };
-      }
-    }),
-  );
+  const sent = await sendToAll(context, notice, `${at}.test.${randomUUID()}`);
+  const answers = sent.map(({ channel, answer, failure }, n) => {
+    const settings = config.alerts.channels[n];
+    const kind = settings === undefined ? '' : describeChannel(settings);
+    return { channel, kind, ok: answer !== undefined, answer: answer ?? describe(failure) };
+  });
   const ok = answers.every((one) => one.ok);
   if (output.json) output.result({ command: 'alerts test', ok, channels: answers, schemaVersion: 1 });
   else
@@ -115,6 +109,8 @@ export async function unitFailed(
   const { config, wrong } = await loadLeniently(env, given.configPath, output.logAs);
   const failure = await unitFailure(unit, env, user);
   if (wrong !== undefined && !failure.lines.some((line) => line.includes(wrong))) failure.lines.push(wrong);
+  if (wrong !== undefined)
+    output.warn(wrong.replaceAll('\n', ' '), { subject: `unit/${unit}`, code: 'config' });
   const around: AlertSurroundings = { config, env, now, warn: output.warn, info: output.info };
   await alertOnUnit(around, unit, failure);
   if (output.json)

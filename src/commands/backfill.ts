@@ -31,7 +31,7 @@ export async function backfill(context: Context, options: BackfillOptions): Prom
   };
   const attended = attend(attendingIn(context, request.dryRun), 'backfill');
   const { report, unavailable } = await withProgress(context, 'backfill', (around) =>
-    attended(() => runJob(request, around)),
+    attended((begun) => runJob(request, { ...around, begun })),
   );
   showReport(context.output, report, archivePlace(context.config));
   return reportStatus(report, unavailable);

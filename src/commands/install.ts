@@ -3,16 +3,18 @@ import { chown, mkdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { otherMailer, privilegedMailer } from '../channels/mailer.ts';
 import type { Surroundings } from '../context.ts';
+import type { Output } from '../output.ts';
 import { errnoOf } from '../diskerrors.ts';
 import { exit, NexusError } from '../errors.ts';
 import { asAccount, findAccount } from '../systemd/account.ts';
 import { runCommand } from '../systemd/command.ts';
 import { type Mode, openSystemctl, type Systemctl, type UnitState } from '../systemd/systemctl.ts';
-import { type Standing, standingOf, unitDirectory, writeMarked } from '../systemd/unitfiles.ts';
-import type { Role } from '../systemd/units.ts';
+import { ownership, type Standing, standingOf, unitDirectory, writeMarked } from '../systemd/unitfiles.ts';
+import { type Role, rolesOf, unitsOf } from '../systemd/units.ts';
 import { checkUnits, showUnits } from './installcheck.ts';
-import { giveKey, withEndpoint } from './installkey.ts';
-import { type Plan, planOf, thisProgram } from './installplan.ts';
+import { archiveLeft, giveKey, withEndpoint } from './installkey.ts';
+import { type Plan, planOf } from './installplan.ts';
+import { isVersioned, thisProgram } from './installprogram.ts';
 import { endpointHome, endpointSite, endpointUser, hostSite, remembered } from './installsite.ts';
 
 export interface InstallOptions {
@@ -44,7 +46,8 @@ export async function install(given: Surroundings, options: InstallOptions): Pro
       hint: 'Run `sudo nexus install --system`, or `nexus install --user` for this user alone.',
     });
   const plan = await makePlan(given, mode, options.role);
-  if (options.dryRun) return await preview(given, plan);
+  const others = await otherRole(plan, unitDirectory(mode, env));
+  if (options.dryRun) return await preview(given, plan, others);
 
   const systemctl = await openSystemctl(mode, env);
   const did: string[] = [];
@@ -54,17 +57,20 @@ export async function install(given: Surroundings, options: InstallOptions): Pro
   };
   const ready = await withUsers(given, plan, say);
   await makeDirectories(ready, say, output.warn);
+  const left = await archiveLeft(ready);
+  if (left !== undefined) throw left;
   await giveKey(ready, given, say);
   const units = await writeUnits(ready, options.force, say);
   await startUnits(ready, units, systemctl, say);
   await warnOf(ready, given);
-  const { states, problems } = await checkUnits(ready, systemctl);
+  const { states, problems } = await checkUnits(ready, systemctl, env);
   for (const { unit, path: file, action } of units)
     if (action === 'kept')
       problems.push(
         `${file} was changed by hand and is not what this version would write; put the changes in a drop-in (systemctl edit ${unit}) and run \`nexus install --force\`.`,
       );
-  report(given, ready, units, states, did, problems);
+  sayOthers(output, ready, others);
+  report(given, ready, units, states, did, problems, others);
   return problems.length === 0 ? exit.done : exit.someFailed;
 }
 
@@ -79,15 +85,30 @@ async function makePlan(asked: Surroundings, mode: Mode, said: Role | undefined)
 }
 
 function installedRole(directory: string): Role {
-  if (!existsSync(path.join(directory, 'nexus-serve.service'))) return 'host';
-  return existsSync(path.join(directory, 'nexus-upload.service')) ? 'both' : 'endpoint';
+  const there = rolesOf(unitsOf('both').filter((unit) => existsSync(path.join(directory, unit))));
+  return there.endpoint ? (there.host ? 'both' : 'endpoint') : 'host';
+}
+
+/** Units of another role than the one that is installed now, which go on. */
+async function otherRole({ files }: Plan, directory: string): Promise<string[]> {
+  const others = unitsOf('both').filter((unit) => !files.some((file) => file.unit === unit));
+  const found = await Promise.all(others.map((unit) => ownership(path.join(directory, unit))));
+  return others.filter((_, n) => found[n] === 'ours' || found[n] === 'edited');
+}
+
+function sayOthers({ warn }: Output, { mode, role }: Plan, others: readonly string[]): void {
+  if (others.length === 0) return;
+  const nexus = mode === 'user' ? 'nexus' : 'sudo nexus';
+  warn(
+    `What is here beside the role ${role} goes on: ${others.join(', ')}. To be without it: \`${nexus} uninstall && ${nexus} install --role ${role}\`.`,
+  );
 }
 
 export const usersFile = '/etc/sysusers.d/nexus.conf';
 const users = `u ${endpointUser} - "Nexus endpoint" ${endpointHome}\n`;
 
 /** The units as they would be written, and what would be done with them. */
-async function preview({ output }: Surroundings, plan: Plan): Promise<number> {
+async function preview({ output }: Surroundings, plan: Plan, others: readonly string[]): Promise<number> {
   const files = await Promise.all(
     plan.files.map(async (file) => ({ ...file, standing: await standingOf(file.path, file.text) })),
   );
@@ -99,6 +120,12 @@ async function preview({ output }: Surroundings, plan: Plan): Promise<number> {
     edited: 'keep, changed by hand',
     same: 'leave as it is',
   };
+  const left = await archiveLeft(plan);
+  const { host } = plan;
+  const gives =
+    host?.newEndpoint === true ? { endpoint: host.config.endpoint, configPath: host.configPath } : undefined;
+  warnOfVersions(plan, output);
+  sayOthers(output, plan, others);
   if (output.json) {
     const units = files.map(({ unit, path: file, text, standing }) => ({
       unit,
@@ -112,7 +139,12 @@ async function preview({ output }: Surroundings, plan: Plan): Promise<number> {
       dryRun: true,
       mode: plan.mode,
       role: plan.role,
+      ...(needsUser(plan) ? { sysusers: { path: usersFile, text: users } } : {}),
       units,
+      ...(gives === undefined ? {} : { gives }),
+      enable: enabledOf(plan),
+      otherUnits: others,
+      ...(left === undefined ? {} : { refused: { message: left.message, hint: left.hint } }),
       schemaVersion: 1,
     });
     return exit.done;
@@ -121,8 +153,9 @@ async function preview({ output }: Surroundings, plan: Plan): Promise<number> {
   for (const { path: file, text, standing } of files)
     output.result(`# ${actions[standing]}: ${file}\n${text}`);
   const scope = plan.mode === 'user' ? 'systemctl --user' : 'systemctl';
-  if (plan.host?.newEndpoint === true)
-    output.result(`# give the jobs ${plan.host.config.endpoint} and a key, in ${plan.host.configPath}`);
+  if (left !== undefined) output.result(`# not before this is done: ${left.message} ${left.hint}`);
+  if (gives !== undefined)
+    output.result(`# give the jobs ${gives.endpoint} and a key, in ${gives.configPath}`);
   output.result(`# ${scope} daemon-reload`);
   output.result(`# ${scope} enable --now ${enabledOf(plan).join(' ')}`);
   return exit.done;
@@ -261,9 +294,23 @@ function verbFor(state: UnitState, changed: boolean): 'start' | 'restart' | unde
   return changed ? 'restart' : undefined;
 }
 
+/** Units that name a version are without a program when that version is removed, and the one that tells of it is too. */
+function warnOfVersions({ program }: Plan, { warn }: Output): void {
+  for (const [what, file] of [
+    ['Node', program.node],
+    ['Nexus', program.script],
+  ] as const)
+    if (isVersioned(file))
+      warn(
+        `Units call ${what} by a path of this version alone, ${file}: run \`nexus install\` again after each upgrade, before the old one is removed, or put one on the PATH by a name that stays.`,
+      );
+}
+
 /** What units cannot do as things are, and a run by hand can. */
-async function warnOf({ host, endpoint, program }: Plan, { env, output }: Surroundings): Promise<void> {
+async function warnOf(plan: Plan, { env, output }: Surroundings): Promise<void> {
+  const { host, endpoint, program } = plan;
   const { warn } = output;
+  warnOfVersions(plan, output);
   const channels = (host ?? endpoint)?.config.alerts.channels ?? [];
   const mailer = channels.some(({ kind }) => kind === 'email') ? await privilegedMailer(env) : undefined;
   if (mailer !== undefined)
@@ -283,6 +330,7 @@ function report(
   states: readonly UnitState[],
   did: readonly string[],
   problems: readonly string[],
+  others: readonly string[],
 ): void {
   const user = plan.host?.account.name ?? plan.endpoint?.account.name;
   if (output.json) {
@@ -298,6 +346,7 @@ function report(
       states,
       did,
       problems,
+      otherUnits: others,
       schemaVersion: 1,
     });
     return;

@@ -1,4 +1,7 @@
+import type { Environment } from '../configfile.ts';
+import { factsIn } from '../logline.ts';
 import type { Output } from '../output.ts';
+import { linesOf } from '../systemd/failure.ts';
 import type { Systemctl, UnitState } from '../systemd/systemctl.ts';
 import type { Plan } from './installplan.ts';
 
@@ -6,6 +9,7 @@ import type { Plan } from './installplan.ts';
 export async function checkUnits(
   plan: Plan,
   systemctl: Systemctl,
+  env: Environment,
 ): Promise<{ states: UnitState[]; problems: string[] }> {
   const names = plan.files.map(({ unit }) => unit);
   const states: UnitState[] = [];
@@ -29,20 +33,47 @@ export async function checkUnits(
     await systemctl.try('start', 'nexus-status.service');
     const state = await systemctl.state('nexus-status.service');
     states.push(state);
-    if (state.result !== 'success')
+    const said = state.status === 0 ? [] : await unreachable(state, env, plan.mode === 'user');
+    if (said.length === 0 && (state.result !== 'success' || !looked.has(state.status)))
       problems.push(`nexus-status.service could not do its work${because(state)}. ${look(state.unit)}`);
+    problems.push(...said);
   }
   if (names.includes('nexus-backfill.service')) {
     const state = await systemctl.state('nexus-backfill.service');
     states.push(state);
     if (state.active === 'failed')
       problems.push(`nexus-backfill.service has failed${because(state)}. ${look(state.unit)}`);
+    // One that another job is in the way of (75) only waits for its end.
+    else if (state.sub.startsWith('auto-restart') && state.status !== 75)
+      problems.push(
+        `nexus-backfill.service has failed${because(state)} and tries again in a few minutes. ${look(state.unit)}`,
+      );
   }
   return { states, problems };
 }
 
+/** Statuses of a look that was done: all is well, it was told what is not, somebody stopped it. */
+const looked = new Set<number | undefined>([0, 3, 143]);
+
+/**
+ * That Nexus is out of reach or refuses, as the look at the status said it: then nothing that was installed can do its
+ * work. What else is not well may have been so before, and is for `nexus status`.
+ */
+async function unreachable(
+  { unit, invocation }: UnitState,
+  env: Environment,
+  user: boolean,
+): Promise<string[]> {
+  const lines = await linesOf(unit, invocation, env, user);
+  return lines
+    .map(factsIn)
+    .filter(({ code }) => code !== undefined)
+    .map(({ message, next }) => [message, next].join(' '));
+}
+
 function because({ result, status }: UnitState): string {
-  return result === 'exit-code' ? ` (exit status ${status})` : result === 'success' ? '' : ` (${result})`;
+  const by = result === 'exit-code' || (result === 'success' && status !== 0);
+  return by ? ` (exit status ${status})` : result === 'success' ? '' : ` (${result})`;
 }
 
 export function showUnits(output: Output, states: readonly UnitState[]): void {

@@ -1,7 +1,10 @@
+import { existsSync } from 'node:fs';
 import { checkSettings } from '../config.ts';
 import { editSettings } from '../configfile.ts';
 import type { Surroundings } from '../context.ts';
+import { NexusError } from '../errors.ts';
 import { hashKey, keySchema, makeKey } from '../keys.ts';
+import { isFresh, storeDirectory, storePlace } from '../open.ts';
 import { asAccount } from '../systemd/account.ts';
 import type { Plan } from './installplan.ts';
 import type { HostSite, Site } from './installsite.ts';
@@ -15,6 +18,41 @@ export function withEndpoint(host: HostSite, endpoint: Site | undefined): HostSi
   if (host.config.endpoint !== undefined) return host;
   const url = `http://127.0.0.1:${endpoint.config.serve.port}`;
   return { ...host, config: { ...host.config, endpoint: url }, newEndpoint: true };
+}
+
+/**
+ * Why the jobs may not be given the endpoint yet: what they archived so far lies in a store of their own, which nobody
+ * would look into any more. The users and directories that its hint names are to be there.
+ */
+export async function archiveLeft({ host, endpoint }: Plan): Promise<NexusError | undefined> {
+  if (host?.newEndpoint !== true || endpoint === undefined) return undefined;
+  const own = { ...host.config, endpoint: undefined };
+  if (own.store.kind === 'azure')
+    return endpoint.config.store.kind === 'azure'
+      ? undefined
+      : new NexusError(
+          'config',
+          `${host.account.name}'s archive is in the ${storePlace(own)}, and the endpoint's would be another.`,
+          {
+            hint: `Give ${endpoint.configPath} the same \`store\`, then run this again.`,
+          },
+        );
+  if (await asAccount(host.account, () => isFresh(own))) return undefined;
+  const [from, to] = [storeDirectory(own), storeDirectory(endpoint.config)];
+  const what = `${host.account.name}'s archive is in ${from}, and the jobs would ask the endpoint's instead`;
+  if (existsSync(to))
+    return new NexusError('config', `${what}, which holds others' in ${to}.`, {
+      hint: `To begin there with what OpenClaw still has: \`sudo systemctl stop 'nexus-*.timer' && sudo mv ${quoted(from)} ${quoted(`${from}.before`)}\`, then run this again. To keep one archive alone, move the other one's directory away.`,
+    });
+  const user = endpoint.account.name;
+  return new NexusError('config', `${what}.`, {
+    hint: `Move it: \`sudo systemctl stop 'nexus-*' && sudo mv ${quoted(from)} ${quoted(to)} && sudo chown -hR ${user}: ${quoted(to)}\`, then run this again.`,
+  });
+}
+
+/** A word of a shell. */
+function quoted(word: string): string {
+  return /^[\w./-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
 }
 
 /** Makes the key, and writes what `withEndpoint` decided into both configurations. */

@@ -1,22 +1,21 @@
-import { realpathSync } from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Config } from '../config.ts';
 import { isSettings, type Settings } from '../configfile.ts';
-import type { Surroundings } from '../context.ts';
-import { NexusError } from '../errors.ts';
 import { isLoopback } from '../http/loopback.ts';
 import type { Mode } from '../systemd/systemctl.ts';
 import {
   commandWord,
   pathWord,
   renderUnit,
+  restOfLine,
   type Role,
   unitsOf,
   type Values,
   word,
 } from '../systemd/units.ts';
 import { endpointHome, type HostSite, type Site } from './installsite.ts';
+import { type Program, realOf } from './installprogram.ts';
 
 /** What `nexus install` is about to do on this machine. */
 export interface Plan {
@@ -29,15 +28,6 @@ export interface Plan {
   files: { unit: string; path: string; text: string }[];
   /** Directories that must be there for the units to write to, and whose they are. */
   directories: { path: string; site: Site; parent: boolean }[];
-}
-
-/** The program that units run, and where its parts lie. */
-export interface Program {
-  version: string;
-  node: string;
-  script: string;
-  /** The directory of `openclaw`, where it is on the PATH. */
-  openclaw: string | undefined;
 }
 
 /** How far a unit reaches. */
@@ -104,8 +94,10 @@ function valuesOf(
   const read = [
     ...(host === undefined ? [] : [host.state.stateDir, ...outsideState(host)]),
     path.dirname(site.configPath),
-    path.dirname(program.node),
-    path.dirname(path.dirname(program.script)),
+    ...[program.node, program.script]
+      .flatMap((file) => [file, realOf(file) ?? file])
+      .map((file) => path.dirname(file)),
+    program.root,
     ...(runsOpenclaw ? packageOf(openclaw) : []),
   ].flatMap(bothNames);
   const state = site.account.home === endpointHome && mode === 'system';
@@ -123,16 +115,16 @@ function valuesOf(
   ].map(([name, value]) => word(`${name}=${value ?? ''}`));
   const command = [program.node, program.script, '--config', site.configPath];
   return {
-    documentation: pathToFileURL(
-      path.join(path.dirname(path.dirname(program.script)), 'README.md'),
-    ).href.replaceAll('%', '%%'),
+    documentation: pathToFileURL(path.join(program.root, 'README.md')).href.replaceAll('%', '%%'),
     version: program.version,
     nexus: command.map(commandWord).join(' '),
     user: word(site.account.name),
     state: state ? [path.basename(endpointHome)] : [],
+    // Each unit sets it anew, and the usual one is for all to read.
+    stateMode: state ? ['0700'] : [],
     environment: [...environment, ...(kind === 'serve' ? [] : ['NODE_COMPILE_CACHE=%C/nexus'])],
     credentials: credentialsOf(kind, site.settings).map(
-      (name) => `${name}:${credentialFile(mode, site, name)}`,
+      (name) => `${name}:${restOfLine(credentialFile(mode, site, name))}`,
     ),
     // An empty line: nothing at all is no value to systemd 252.
     fallbacks: kind === 'alert@' ? credentialsOf(kind, site.settings).map((name) => `${name}:\\n`) : [],
@@ -252,25 +244,6 @@ export function credentialFile(mode: Mode, site: Site, name: string): string {
   return path.join(directory, name);
 }
 
-/** This Node and this Nexus, as units call them: by names that an upgrade of either leaves. */
-export function thisProgram({ env, version }: Surroundings, home: string | undefined): Program {
-  const script = process.argv[1];
-  if (script === undefined) throw new NexusError('config', 'It cannot be told where nexus itself lies.');
-  return { version, node: process.execPath, script: realpathSync(script), openclaw: openclawIn(env, home) };
-}
-
-/** sudo leaves out of the PATH where a user's package managers put programs. */
-const inHome = ['.local/bin', '.npm-global/bin', '.local/share/pnpm', '.volta/bin', '.bun/bin', 'bin'];
-
-function openclawIn(env: Record<string, string | undefined>, home: string | undefined): string | undefined {
-  const name = 'openclaw';
-  const others = home === undefined ? [] : inHome.map((directory) => path.join(home, directory));
-  return [...(env['PATH'] ?? '').split(':'), path.dirname(process.execPath), ...others]
-    .filter((directory) => path.isAbsolute(directory))
-    .map((directory) => path.join(directory, name))
-    .find((file) => realOf(file) !== undefined);
-}
-
 /** The directory on the PATH and the one that the program itself lies in. */
 function packageOf(file: string): string[] {
   const real = realOf(file) ?? file;
@@ -282,15 +255,6 @@ function packageOf(file: string): string[] {
 function bothNames(file: string): string[] {
   const real = realOf(file);
   return real === undefined || real === file ? [file] : [file, real];
-}
-
-function realOf(file: string): string | undefined {
-  try {
-    return realpathSync(file);
-  } catch (error) {
-    if (error instanceof Error && 'code' in error) return undefined;
-    throw error;
-  }
 }
 
 function isHidden(file: string): boolean {

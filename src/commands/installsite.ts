@@ -4,7 +4,7 @@ import path from 'node:path';
 import { type Config, loadConfig, openclawEnvironment } from '../config.ts';
 import { configPath, type Environment, readSettings, type Settings } from '../configfile.ts';
 import type { Surroundings } from '../context.ts';
-import { errnoOf } from '../diskerrors.ts';
+import { diskError, isAbsent } from '../diskerrors.ts';
 import { failedWith, NexusError } from '../errors.ts';
 import { locate, type State } from '../openclaw/locate.ts';
 import { notifyConfig } from '../openclaw/notifyconfig.ts';
@@ -114,6 +114,7 @@ export async function endpointSite(given: Surroundings, mode: Mode, alone: boole
           // Not made yet: what belongs to it is made after it.
           uid: -1,
           gid: -1,
+          groups: [],
           home: endpointHome,
         });
   // Beside jobs of another user what is said is theirs.
@@ -189,7 +190,7 @@ async function ownerOf(file: string): Promise<{ uid: number; gid: number }> {
   try {
     return await stat(file);
   } catch (error) {
-    if (errnoOf(error) === undefined) throw error;
+    if (!isAbsent(error)) throw diskError(error, file);
     return { uid: 0, gid: 0 };
   }
 }
@@ -242,7 +243,7 @@ function textOf(file: string): string {
   try {
     return readFileSync(file, 'utf8');
   } catch (error) {
-    if (errnoOf(error) === undefined) throw error;
+    if (!isAbsent(error)) throw diskError(error, file);
     return '';
   }
 }

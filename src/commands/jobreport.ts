@@ -37,7 +37,7 @@ export async function withProgress<T>(
       env: openclawEnvironment(config, env),
       signal,
       now,
-      openNexus: () => openNexus(config, signal, context.version, output.debug),
+      openNexus: () => openNexus(config, signal, context.version, { say: output.debug }),
       warn: output.warn,
       failed: logFailed(output),
       progress: (state) => {

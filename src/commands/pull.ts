@@ -32,7 +32,7 @@ export async function pull(context: Context, options: PullOptions): Promise<numb
   const around: PullSurroundings = {
     config,
     env: openclawEnvironment(config, env),
-    openMailbox: () => openMailbox(config, grace.signal, version, output.debug),
+    openMailbox: () => openMailbox(config, grace.signal, version, { say: output.debug }),
     signal,
     now,
     warn: output.warn,
@@ -52,7 +52,7 @@ export async function pull(context: Context, options: PullOptions): Promise<numb
           const { followPull } = await import('../jobs/pullfollow.ts');
           return await followPull(request, { ...around, ended }, passed);
         })
-      : attend(attending, 'pull-webhooks')(() => runPull(request, around)));
+      : attend(attending, 'pull-webhooks')((begun) => runPull(request, { ...around, begun })));
     line.stop();
     showPull(output, report, options.follow === true);
     return pullStatus(report, unavailable);

@@ -12,6 +12,7 @@ import { archivePlace, isFresh, openMailbox, openNexus } from '../open.ts';
 import { locate, type State } from '../openclaw/locate.ts';
 import { isMe, type Look, lookAtUnits, userOf } from '../systemd/unitstates.ts';
 import { valueAt } from '../settings.ts';
+import type { AlertDue } from './statusalerts.ts';
 import { logStatus } from './statuslog.ts';
 import { type AgentMail, type Mail, mailOf, type Problem, usesMail } from './statusmail.ts';
 import { showStatus } from './statusshow.ts';
@@ -68,8 +69,17 @@ export interface StatusOptions {
   alert?: boolean;
 }
 
-/** Whether all is well: 0 only then, 69 when Nexus cannot be reached, else 3. Changes nothing but alerts and metrics. */
+/**
+ * Whether all is well: 0 only then, 69 when Nexus cannot be reached, else 3; with `alert` it is 3 of whatever was found
+ * and told, so that any other says that it could not look or tell. Changes nothing but alerts and metrics.
+ */
 export async function status(context: Context, { alert = false }: StatusOptions = {}): Promise<number> {
+  if (!alert) return await look(context);
+  const { attendStatus } = await import('./statusalerts.ts');
+  return await attendStatus(context, (alertDue) => look(context, alertDue));
+}
+
+async function look(context: Context, alertDue?: AlertDue): Promise<number> {
   const { config, output } = context;
   const now = context.now().getTime();
   const problems: Problem[] = [];
@@ -123,8 +133,8 @@ export async function status(context: Context, { alert = false }: StatusOptions 
     if (output.json) output.result(standing);
     else if (!output.inJournal) showStatus(context, standing, now);
     await (await import('./statustold.ts')).tellStatus(context, now, standing);
-    if (alert) await (await import('./statusalerts.ts')).alertDue(context, problems, units.undecided);
-    if (failure !== undefined) return exitStatus(failure);
+    await alertDue?.(problems, units.undecided, state === undefined && isElsewhere(looks));
+    if (alertDue === undefined && failure !== undefined) return exitStatus(failure);
     return standing.ok ? exit.done : exit.someFailed;
   } finally {
     ledger?.close();
@@ -153,7 +163,7 @@ async function reach(
   try {
     if (await isFresh(impatient(config)))
       return { nexus: { kind, where, reachable: true }, failure: undefined };
-    const nexus = await openNexus(impatient(config), signal, version);
+    const nexus = await openNexus(impatient(config), signal, version, { timeoutMs: tryMs });
     try {
       const store = await nexus.storeId();
       return { nexus: { kind, where, reachable: true, store }, failure: undefined };
@@ -165,6 +175,7 @@ async function reach(
     problems.push({
       problem: `Nexus at ${where} ${failedWith(error, 'unauthorized', 'forbidden') ? 'refuses' : 'does not answer'}: ${error.message}`,
       next: error.hint ?? 'Check that it runs and that this host reaches it, then run `nexus status` again.',
+      code: error.code,
     });
     return { nexus: { kind, where, reachable: false, error: describe(error) }, failure: error };
   }
@@ -179,7 +190,9 @@ async function mailHere(
 ): Promise<Mail | undefined> {
   if (!usesMail(config)) return undefined;
   const there = nexus.reachable && nexus.store !== undefined;
-  const open = there ? () => openMailbox(impatient(config), signal, version) : undefined;
+  const open = there
+    ? () => openMailbox(impatient(config), signal, version, { timeoutMs: tryMs })
+    : undefined;
   return await mailOf(
     config,
     agents.map(({ agent }) => agent),
@@ -187,6 +200,9 @@ async function mailHere(
     now,
   );
 }
+
+/** For one of two tries at an endpoint. */
+const tryMs = 5_000;
 
 /** Whoever asks for the status waits for the answer: two tries or ten seconds, not minutes of them. */
 function impatient(config: Config): Config {

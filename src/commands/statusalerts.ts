@@ -2,10 +2,11 @@ import type { Context } from '../context.ts';
 import { describe } from '../errors.ts';
 import { formatAge } from '../format.ts';
 import { type FirstRun, firstRunOf } from '../jobs/firstrun.ts';
-import { heartbeatOf } from '../jobs/heartbeat.ts';
+import { type Heartbeat, heartbeatOf } from '../jobs/heartbeat.ts';
 import { codeIn } from '../logline.ts';
 import { ledgerFile, openLedger } from '../jobs/ledger.ts';
 import { alertOnStatus, type Found } from '../jobs/unitalerts.ts';
+import type { Problem } from './statusmail.ts';
 
 /** What is found that no job can say of itself bears a subject of this kind. */
 const kinds = ['silent'];
@@ -14,20 +15,44 @@ const kinds = ['silent'];
 const waitsForFirst = new Set(['silent/upload', 'silent/backfill']);
 
 /**
- * Sends the alerts that are due; those of subjects that are undecided go on if they last. What goes wrong with that is
- * a warning, and the status stays what it is.
+ * Sends the alerts that are due; those of subjects that are undecided go on if they last. `elsewhere`: this user has no
+ * OpenClaw here, and no backfill is waited for.
  */
-export async function alertDue(
-  context: Context,
-  problems: readonly { problem: string; next: string; subject?: string }[],
+export type AlertDue = (
+  problems: readonly Problem[],
   undecided: readonly string[] | 'all',
+  elsewhere: boolean,
+) => Promise<void>;
+
+/**
+ * Tells the monitor of `nexus status --alert` that it looks, and what it has found. Throws what kept it from looking or
+ * from telling: then nobody was told, and its unit is to fail.
+ */
+export async function attendStatus<T>(
+  context: Context,
+  look: (alertDue: AlertDue) => Promise<T>,
+): Promise<T> {
+  const { config, env, output, signal } = context;
+  const heartbeat = heartbeatOf(config, 'status', env, output.warn);
+  heartbeat.start();
+  try {
+    return await look((...due) => alertDue(context, heartbeat, ...due));
+  } catch (error) {
+    if (!signal.aborted) await heartbeat.end('failed', `status failed: ${describe(error)}`);
+    throw error;
+  }
+}
+
+async function alertDue(
+  context: Context,
+  heartbeat: Heartbeat,
+  ...[problems, undecided, elsewhere]: Parameters<AlertDue>
 ): Promise<void> {
   const { config, env, now, output, signal } = context;
   const around = { config, env, now, signal, warn: output.warn, info: output.info };
-  const heartbeat = heartbeatOf(config, 'status', env, output.warn);
   let first: FirstRun | undefined;
   try {
-    first = await firstRun(context);
+    first = elsewhere ? undefined : await firstRun(context);
     // Of another kind nobody would see the end, and it would last for ever.
     const found = problems.flatMap(({ subject, ...problem }) =>
       subject !== undefined && kinds.some((kind) => subject.startsWith(`${kind}/`))
@@ -44,17 +69,19 @@ export async function alertDue(
     );
   } catch (error) {
     output.warn(`Alerts cannot be sent: ${describe(error)}`, { code: codeIn(error) });
-  }
-  try {
-    await alertOnSpending(context);
-  } catch (error) {
-    output.warn(`Spending cannot be watched: ${describe(error)}`, { code: codeIn(error) });
+    throw error;
   }
   const named = problems.map(({ problem }) => problem).join('\n');
   if (named === '') await heartbeat.end('well', 'All is well.');
   else if (first?.stalled === false)
     await heartbeat.end('well', `The first backfill is not done yet. Until then:\n${named}`);
   else await heartbeat.end('failed', named);
+  // Last: to read what was stored since may take longer than a monitor waits.
+  try {
+    await alertOnSpending(context);
+  } catch (error) {
+    output.warn(`Spending cannot be watched: ${describe(error)}`, { code: codeIn(error) });
+  }
 }
 
 async function firstRun({ config, now, output }: Context): Promise<FirstRun | undefined> {
@@ -74,6 +101,7 @@ function stalled({ underWay, progressAt }: FirstRun, now: Date): Found {
       ? `the first backfill is at work and has archived nothing since ${when}.`
       : `nothing was archived from it yet, and nothing has tried to since ${when}.`,
     next: 'Look at `nexus status` and `journalctl -u nexus-backfill`, or run `nexus backfill`.',
+    since: new Date(progressAt).toISOString(),
   };
 }
 

@@ -7,6 +7,6 @@ export function logStatus(
   { ok, problems }: { ok: boolean; problems: readonly Problem[] },
 ): void {
   if (output.forPeople) return;
-  for (const { problem, next, subject } of problems) output.warn(problem, { subject, next });
+  for (const { problem, next, subject, code } of problems) output.warn(problem, { subject, code, next });
   output.summary(ok ? 'All is well.' : 'Not all is well.', { ok, failed: problems.length });
 }

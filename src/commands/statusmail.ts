@@ -12,6 +12,10 @@ export interface Problem {
   next: string;
   /** Of what no job can say of itself: what `--alert` raises it as, like `silent/upload`. */
   subject?: string;
+  /** Of the same: since when, ISO 8601, where that is known. */
+  since?: string;
+  /** Of what Nexus itself answered, or could not: that of its error. */
+  code?: string;
 }
 
 /** How the mail of one agent of this host stands. */

@@ -1,6 +1,6 @@
 import { betweenUneventfulMs } from '../jobs/lastruns.ts';
 import type { Ledger } from '../jobs/ledger.ts';
-import { streakOf } from '../jobs/streak.ts';
+import { streakOf, verdictIn } from '../jobs/streak.ts';
 import type { Look, ServiceLook, Stamp, TimerLook } from '../systemd/unitstates.ts';
 
 /** A job that a timer starts. */
@@ -15,8 +15,12 @@ export interface Hearing {
   verdict: 'well' | 'waiting' | 'silent';
   /** ms since 1970 of its last success, where one is known. */
   succeededAt?: number;
-  /** It does run, and fails: then it says so itself. */
+  /** ms since 1970: since then it should have succeeded. */
+  since?: number;
+  /** It does run, and fails. */
   fails: boolean;
+  /** Its failures are counted in the ledger, of which its own alert comes. */
+  counts: boolean;
 }
 
 /** Of a timer that says none: how often `nexus install` has it. */
@@ -27,11 +31,11 @@ const intervals = 3;
 /** A job that leaves its work to another one (75) waits for that: a first backfill by hand takes hours. */
 const busyMs = 6 * 3_600_000;
 
-/** What `nexus status` found is for it to tell, and it has: any of these is a success of its own. */
+/** What `nexus status` found is for it to tell, and with 3 it has. */
 const successes: Record<TimedJob, readonly number[]> = {
   upload: [0],
   'pull-webhooks': [0],
-  status: [0, 3, 69, 75, 77],
+  status: [0, 3],
 };
 
 export interface Listening {
@@ -57,19 +61,23 @@ export function hear(
   const byLedger = own ? lastSuccess(job, ledger) : undefined;
   const succeededAt = latest(byUnit, byLedger);
   const within = limit + (byLedger !== undefined && byLedger === succeededAt ? betweenUneventfulMs : 0);
-  const { failing, failedAt } = failuresOf(job, own ? ledger : undefined, service);
+  const { failing, failedAt, countedAt } = failuresOf(job, own, ledger, service);
   const awake = (since: number) => awakeMs(since, now, look, limit);
   const fails = failedAt !== undefined && awake(failedAt) <= limit;
+  const counts = countedAt !== undefined && awake(countedAt) <= limit;
+  // Nothing was to be expected before.
+  const begun = timer?.active === 'active' ? timer.activeSince : timer?.inactiveSince;
+  const expected = succeededAt ?? latest(begun?.wall, failing);
   const hearing = (verdict: Hearing['verdict']) => ({
     verdict,
     fails,
+    counts,
+    ...(expected === undefined ? {} : { since: expected }),
     ...(succeededAt === undefined ? {} : { succeededAt }),
   });
 
   if (succeededAt !== undefined && now - succeededAt <= within) return hearing('well');
   if (isRunning(service) || (backfills && job === 'upload')) return hearing('waiting');
-  // Nothing was to be expected before.
-  const begun = timer?.active === 'active' ? timer.activeSince : timer?.inactiveSince;
   const since = latest(succeededAt, begun?.wall, failing, own ? undefined : ran) ?? 0;
   const silentMs = awake(since);
   if (silentMs <= within) return hearing('waiting');
@@ -89,20 +97,23 @@ function lastSuccess(job: TimedJob, ledger: Ledger | undefined): number | undefi
   return latest(...runs.map((at) => (at === undefined ? undefined : Date.parse(at))));
 }
 
-/** When it began to fail, where its last run did, and when that was. */
+/**
+ * When it began to fail, where its last run did, and when that was. A failure of its own unit that its ledger does not
+ * know has begun nothing: of one that fails again and again systemd knows the last alone.
+ */
 function failuresOf(
   job: TimedJob,
+  own: boolean,
   ledger: Ledger | undefined,
   service: ServiceLook | undefined,
-): { failing: number | undefined; failedAt: number | undefined } {
+): Record<'failing' | 'failedAt' | 'countedAt', number | undefined> {
   const unit = service?.active === 'failed' ? service.endedAt?.wall : undefined;
-  const streak = ledger === undefined ? undefined : streakOf(ledger, job);
-  if (streak?.verdict !== 'failed' || streak.since === undefined) return { failing: unit, failedAt: unit };
-  const last = ledger?.runs(job, 50).find(({ ok }) => !ok)?.endedAt;
-  return {
-    failing: Date.parse(streak.since),
-    failedAt: latest(unit, last === undefined ? undefined : Date.parse(last)),
-  };
+  const streak = own && ledger !== undefined ? streakOf(ledger, job) : undefined;
+  if (streak?.verdict !== 'failed' || streak.since === undefined)
+    return { failing: own ? undefined : unit, failedAt: unit, countedAt: undefined };
+  const last = ledger?.runs(job, 50).find(({ report }) => verdictIn(report) === 'failed')?.endedAt;
+  const countedAt = last === undefined ? undefined : Date.parse(last);
+  return { failing: Date.parse(streak.since), failedAt: latest(unit, countedAt), countedAt };
 }
 
 /**

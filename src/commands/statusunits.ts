@@ -95,7 +95,7 @@ function unitsOf(look: Look, given: UnitsGiven): Units {
   const service = look.services.get(backfill);
   if (isRunning(service) && service?.startedAt !== undefined) units.backfillSince = service.startedAt.wall;
   if (serve !== undefined) addEndpoint(units, look, serve, now);
-  for (const job of timed) if (look.host) addJob(units, look, job, own, given);
+  for (const job of timed) if (look.host || job === 'status') addJob(units, look, job, own, given);
   if (service !== undefined)
     addFailure(units, look, service, own ? given.ledger : undefined, 'backfill', now);
   if (own && look.mode === 'system') addStrangers(units, look, given);
@@ -124,7 +124,7 @@ function addJob(units: Units, look: Look, job: TimedJob, own: boolean, given: Un
   const [timer, service] = [look.timers.get(`nexus-${job}.timer`), look.services.get(`nexus-${job}.service`)];
   const backfills = units.backfillSince !== undefined;
   const hearing = hear(job, { look, timer, service, ledger, own, backfills, now });
-  const { verdict, fails, succeededAt } = hearing;
+  const { verdict, fails, counts, succeededAt } = hearing;
   const wrong = timer === undefined ? undefined : wrongWith(timer, look.mode);
   const subject = `silent/${job}`;
   const noun = job === 'status' ? 'look at the status' : job;
@@ -132,10 +132,11 @@ function addJob(units: Units, look: Look, job: TimedJob, own: boolean, given: Un
     succeededAt === undefined
       ? `no ${noun} has succeeded yet`
       : `no ${noun} has succeeded for ${formatDuration(now - succeededAt)}`;
-  // A job that fails is told by its own alert, once it has failed often enough or when it does.
-  const told = fails || (own && ledger !== undefined && isTold(ledger, job, config));
+  // A job whose failures are counted is told by its own alert, once it has failed often enough or when it does.
+  const told = own ? counts || (ledger !== undefined && isTold(ledger, job, config)) : fails;
   if (verdict === 'waiting' || (verdict === 'silent' && told)) undecide(units, subject);
-  const raised = verdict === 'silent' && !told ? { subject } : {};
+  const since = hearing.since === undefined ? {} : { since: new Date(hearing.since).toISOString() };
+  const raised = verdict === 'silent' && !told ? { subject, ...since } : {};
   if (verdict === 'silent') units.silent.push(job);
   if (wrong !== undefined)
     units.problems.push({
@@ -240,7 +241,7 @@ function addEndpoint(units: Units, look: Look, serve: ServiceLook, now: number):
     units.problems.push({
       problem: `${unit} is stopped${stopped === undefined ? '' : `, since ${formatDuration(now - stopped.wall)}`}: no webhook is taken in.`,
       next: `Run \`${systemctl(mode)} enable --now ${unit}\`.`,
-      ...(downMs < stoppedMs ? {} : { subject }),
+      ...(downMs < stoppedMs ? {} : { subject, since: new Date(now - downMs).toISOString() }),
     });
   } else undecide(units, subject);
 }

@@ -49,7 +49,11 @@ export async function uninstall(given: Surroundings, options: UninstallOptions):
     await systemctl.try('stop', 'nexus-alert@*.service');
     // What systemd itself keeps: when a timer last fired, and the cache of compiled code.
     for (const timer of timers) await systemctl.try('clean', '--what=state', timer);
-    for (const service of services.filter((unit) => unit !== 'nexus-serve.service'))
+    // Of a template any instance will do.
+    for (const service of [
+      ...services.filter((unit) => unit !== 'nexus-serve.service'),
+      'nexus-alert@x.service',
+    ])
       await systemctl.try('clean', '--what=cache', service);
     for (const { file } of found) {
       await removeFile(file);

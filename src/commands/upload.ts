@@ -23,7 +23,8 @@ export async function upload(context: Context, options: UploadOptions): Promise<
   };
   const attending = attendingIn(context, request.dryRun);
   const { report, unavailable } = await withProgress(context, 'upload', async (around) => {
-    if (!options.watch) return await attend(attending, 'upload')(() => runJob(request, around));
+    if (!options.watch)
+      return await attend(attending, 'upload')((begun) => runJob(request, { ...around, begun }));
     const { watch } = await import('../jobs/watch.ts');
     return await attendRounds(attending, 'upload', (rounds) =>
       watch(request, around, (done) => showPass(context, done), rounds),

@@ -1,7 +1,9 @@
 import { checkAgentId } from '../agents.ts';
 import * as z from 'zod';
 import { NexusError } from '../errors.ts';
-import { type JobReport, jobReportSchema, type JobReports, otherAgents } from '../jobreports.ts';
+import { type JobReport, jobReportSchema, type JobReports, otherAgents, type Teller } from '../jobreports.ts';
+import type { Key } from '../keys.ts';
+import type { Caller } from './auth.ts';
 import { parseBody, requireType } from './body.ts';
 import { bodyIn, callerOf, headerOf, type Routes } from './context.ts';
 
@@ -14,7 +16,7 @@ const scopes = ['upload', 'pull'] as const;
 const clockMs = 5000;
 
 /** How a host's jobs ended, told by the host after each run, for the metrics alone. */
-export function jobRoutes({ app, now }: Routes, jobs: JobReports): void {
+export function jobRoutes({ app, keys, now }: Routes, jobs: JobReports): void {
   app.put<{ Params: { host: string } }>('/api/jobs/:host', { config: { scopes } }, async (request) => {
     const { host } = request.params;
     if (host === '' || host.length > 255)
@@ -30,16 +32,24 @@ export function jobRoutes({ app, now }: Routes, jobs: JobReports): void {
       );
     }
     const { sentAt, ...report } = read.data;
+    const caller = callerOf(request);
     for (const { agent } of report.agents)
-      if (agent !== otherAgents) callerOf(request).require(scopes, checkAgentId(agent));
-    const late = now().getTime() - sentAt;
-    await jobs.put(host, Math.abs(late) > clockMs ? later(report, late) : report);
+      if (agent !== otherAgents) caller.require(scopes, checkAgentId(agent));
+    const at = now().getTime();
+    const late = at - sentAt;
+    const moved = moveTimes(report, Math.abs(late) > clockMs ? late : 0, at);
+    await jobs.put(host, moved, caller.agents === '*' ? undefined : tellerOf(caller, await keys()));
     return { host, job: report.job };
   });
 }
 
-function later(report: JobReport, ms: number): JobReport {
-  const shifted = (at: number) => Math.max(0, at + ms);
+function tellerOf({ name = '' }: Caller, keys: readonly Key[]): Teller {
+  return { key: name, isKey: (other) => keys.some((key) => key.name === other) };
+}
+
+/** Nothing has happened later than now, or a job that stops would look well until then. */
+function moveTimes(report: JobReport, ms: number, now: number): JobReport {
+  const shifted = (at: number) => Math.min(now, Math.max(0, at + ms));
   const { endedAt, lastSuccessAt, agents } = report;
   return {
     ...report,

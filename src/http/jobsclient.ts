@@ -49,5 +49,10 @@ export async function tellEndpoint(
       status === 401 ? 'unauthorized' : 'forbidden',
       `The endpoint ${base} does not take it from this key (HTTP ${status}): it needs the scope upload or pull.`,
     );
+  if (status === 409)
+    throw new NexusError(
+      'conflict',
+      `At the endpoint ${base} another key has told of ${JSON.stringify(host)}: give this machine a \`host\` of its own, or a key that is good for all agents.`,
+    );
   throw new NexusError('unavailable', `The endpoint ${base} answers HTTP ${status}.`);
 }

@@ -17,7 +17,7 @@ export interface Asked {
   facts: Facts;
 }
 
-const ofHealth = new Set(['/healthz', '/readyz']);
+const ofHealth = new Set(['/healthz', '/readyz', '/metrics']);
 
 /** One entry a request: what monitors ask all day is for who looks closely, what the endpoint could not do a warning. */
 export function requestEntry({ method, route, status, ms, bytes, request, facts }: Asked, now: Date): Entry {

@@ -25,7 +25,7 @@ export function metricsRoutes(
     return {
       storeUp: up?.late === false,
       ...(standing === undefined ? {} : { mail: standing.value }),
-      ...(reported === undefined ? {} : { jobs: seriesOf(reported.value) }),
+      ...(reported === undefined ? {} : { jobs: seriesOf(reported.value.reports, reported.value.leftOut) }),
       now: now(),
     };
   }

@@ -31,29 +31,33 @@ interface Ended {
 }
 
 /**
- * Runs of a job, each attended: its monitor is told of start and end, what it threw is kept as a failed run beside
+ * Runs of a job, each attended: its monitor is told when it has begun to work, as the run says, and how it ended, what it threw is kept as a failed run beside
  * those that made a report, and an alert is raised after so many failures in a row and ended by the next run that is
  * well. Whatever goes wrong with that is a warning and changes nothing of the run.
  */
 export function attend(
   around: Attending,
   job: keyof Config['heartbeats'],
-): <T extends { report: AttendedReport; unavailable?: boolean }>(run: () => Promise<T>) => Promise<T> {
+): <T extends { report: AttendedReport; unavailable?: boolean }>(
+  run: (begun: () => void) => Promise<T>,
+) => Promise<T> {
   const heartbeat = heartbeatOf(around.config, job, around.env, around.warn);
 
   return async (run) => {
-    if (around.dryRun === true) return await run();
+    if (around.dryRun === true) return await run(() => undefined);
     const startedAt = around.now();
-    heartbeat.start();
 
     async function ended(how: Ended, thrown?: unknown): Promise<void> {
-      const following = [followUp(around, job, startedAt, thrown), tellMetrics(around, job, how)];
+      const following = [
+        followUp(around, job, how.verdict, startedAt, thrown),
+        tellMetrics(around, job, how),
+      ];
       await tellMonitor(heartbeat, around, how);
       await Promise.all(following);
     }
 
     try {
-      const result = await run();
+      const result = await run(heartbeat.start);
       await ended({ ...endingOf(job, result.report), unreachable: result.unavailable === true });
       return result;
     } catch (error) {
@@ -131,7 +135,7 @@ function openRounds(
       if (pings) pingedAt = at.getTime();
       if (follows) followed = { verdict, at: at.getTime() };
       await Promise.all([
-        follows ? followUp(around, job, fell?.startedAt ?? at, fell?.error) : undefined,
+        follows ? followUp(around, job, verdict, fell?.startedAt ?? at, fell?.error) : undefined,
         follows ? tellMetrics(around, job, round) : undefined,
         pings ? tellMonitor(heartbeat, around, round) : undefined,
       ]);
@@ -187,8 +191,9 @@ function throwing(around: Attending, job: string, startedAt: Date, error: unknow
 }
 
 /**
- * What was left to another job has an end too: a start without one would be taken for a run that hangs. What a signal
- * ended has none, and the next run does.
+ * A run that left all of its work to another job changes nothing of what the monitor knows: one after which that is
+ * always so is not well. One that did a part of it has begun, and a start without an end would be taken for a run that
+ * hangs. What a signal ended has no end, and the next run does.
  */
 async function tellMonitor(
   heartbeat: Heartbeat,
@@ -196,7 +201,8 @@ async function tellMonitor(
   { verdict, sentence }: Ended,
 ): Promise<void> {
   if (verdict === 'neither' && signal.aborted) return;
-  await heartbeat.end(verdict === 'failed' ? 'failed' : 'well', sentence);
+  const nothing = verdict === 'neither' && !heartbeat.hasStarted();
+  await heartbeat.end(verdict === 'failed' ? 'failed' : nothing ? 'neither' : 'well', sentence);
 }
 
 /** Of what was left to another job, or stopped, there is nothing to tell. */
@@ -213,8 +219,17 @@ async function tellMetrics(
   await tellRunEnd({ ...around, unreachable }, end);
 }
 
-/** Keeps what was thrown as a run, and decides on alerts. */
-async function followUp(around: Attending, job: string, startedAt: Date, thrown: unknown): Promise<void> {
+/**
+ * Keeps what was thrown as a run, and decides on alerts. What counted as a failure here is not counted again when its
+ * unit fails of it; a unit that fails though this run did not is for `alertOnUnit` to count.
+ */
+async function followUp(
+  around: Attending,
+  job: string,
+  verdict: Verdict,
+  startedAt: Date,
+  thrown: unknown,
+): Promise<void> {
   const file = ledgerFile(around.config);
   // Where nothing ever ran and nobody is to be told, a first failure leaves nothing behind.
   if (thrown !== undefined && around.config.alerts.channels.length === 0 && !existsSync(file)) return;
@@ -223,7 +238,8 @@ async function followUp(around: Attending, job: string, startedAt: Date, thrown:
     try {
       if (thrown !== undefined) keepFailure(ledger, job, startedAt, around.now(), describe(thrown));
       const invocation = around.env['INVOCATION_ID'];
-      if (invocation !== undefined && invocation !== '') ledger.noteInvocation(invocation, job);
+      if (verdict === 'failed' && invocation !== undefined && invocation !== '')
+        ledger.noteInvocation(invocation, job);
       await keptSettings(around);
       // Who stops a job waits for its end; what is due is sent by the next run.
       if (!around.signal.aborted) await alertOnJob({ ...around, hasty: true }, ledger, job);

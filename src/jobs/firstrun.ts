@@ -1,9 +1,7 @@
 import { statSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
-import path from 'node:path';
 import type { Config } from '../config.ts';
 import { errnoOf } from '../diskerrors.ts';
-import { holderOf } from '../processlock.ts';
+import { holdersIn } from './agentlock.ts';
 import { type Ledger, ledgerFile } from './ledger.ts';
 import { streakOf } from './streak.ts';
 
@@ -40,28 +38,12 @@ function firstSeen(file: string): number {
   return statSync(file, { throwIfNoEntry: false })?.birthtimeMs ?? 0;
 }
 
-/** Since when a backfill that lives holds an agent. Its lock is not tried, which would be in the way of others. */
-async function backfillSince({ dataDir }: Config): Promise<number | undefined> {
-  const directory = path.join(dataDir, 'host', 'locks');
-  let since: number | undefined;
-  for (const name of await namesIn(directory)) {
-    if (!name.endsWith('.lock')) continue;
-    const said = (await holderOf(path.join(directory, name))) ?? '';
-    const [, pid, began = ''] = /^`nexus backfill` \(pid (\d+) on .*, since (\S+)\)$/.exec(said) ?? [];
-    if (pid === undefined || !isAlive(Number(pid))) continue;
-    const at = Date.parse(began);
-    if (!Number.isNaN(at)) since = Math.min(since ?? at, at);
-  }
-  return since;
-}
-
-async function namesIn(directory: string): Promise<string[]> {
-  try {
-    return await readdir(directory);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return [];
-    throw error;
-  }
+/** Since when a backfill that lives holds an agent. */
+async function backfillSince(config: Config): Promise<number | undefined> {
+  const since = (await holdersIn(config))
+    .filter(({ job, pid }) => job === 'backfill' && isAlive(pid))
+    .map((holder) => holder.since.getTime());
+  return since.length === 0 ? undefined : Math.min(...since);
 }
 
 function isAlive(pid: number): boolean {

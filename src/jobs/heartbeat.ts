@@ -1,23 +1,30 @@
-import { addressOf, codeOf } from '../channels/webhook.ts';
+import { addressOf, codeOf } from '../channels/address.ts';
 import type { Config } from '../config.ts';
 import type { Environment } from '../configfile.ts';
 import { describe } from '../errors.ts';
 import { codeIn, type Facts, type Say } from '../logline.ts';
 import { resolveSecret } from '../secrets.ts';
+import type { Verdict } from './streak.ts';
 
 /** Tells a monitor that a job begins, and how it ended. Never throws, and never takes longer than a few seconds. */
 export interface Heartbeat {
   start: () => void;
-  /** After the start has arrived, or was given up. `sentence` is what a person reads at the monitor. */
-  end: (how: 'well' | 'failed', sentence: string) => Promise<void>;
+  hasStarted: () => boolean;
+  /**
+   * After the start has arrived, or was given up. `sentence` is what a person reads at the monitor, to which `neither`
+   * changes nothing.
+   */
+  end: (how: Verdict, sentence: string) => Promise<void>;
 }
 
 const longestMs = 3_000;
 const longestBody = 1_000;
+const paths: Record<Verdict, string> = { well: '', failed: '/fail', neither: '/log' };
 
 /**
  * The monitor of a job by `heartbeats`, or one that is told nothing. Compatible with healthchecks.io: POST to the URL
- * is success, `/start` and `/fail` below it the others (healthchecks.io/docs/http_api). At the signal it is told no more.
+ * is success, `/start`, `/fail` and `/log` below it the others (healthchecks.io/docs/http_api). At the signal it is told
+ * no more.
  */
 export function heartbeatOf(
   config: Config,
@@ -27,7 +34,8 @@ export function heartbeatOf(
   signal?: AbortSignal,
 ): Heartbeat {
   const secret = config.heartbeats[job];
-  if (secret === undefined) return { start: () => undefined, end: () => Promise.resolve() };
+  if (secret === undefined)
+    return { start: () => undefined, hasStarted: () => false, end: () => Promise.resolve() };
   let started: Promise<void> | undefined;
   let warned = false;
 
@@ -57,11 +65,12 @@ export function heartbeatOf(
 
   return {
     start() {
-      started = ping('/start', '');
+      started ??= ping('/start', '');
     },
+    hasStarted: () => started !== undefined,
     async end(how, sentence) {
       await started;
-      await ping(how === 'well' ? '' : '/fail', sentence.slice(0, longestBody));
+      await ping(paths[how], sentence.slice(0, longestBody));
     },
   };
 }

@@ -77,6 +77,33 @@ export async function sendAlerts(alerts: Alerts, around: AlertSurroundings): Pro
   return sent;
 }
 
+/** What a channel answered, or what it threw. */
+export interface Tried {
+  channel: string;
+  answer?: string;
+  failure?: unknown;
+}
+
+/** Sends one notice through every channel of the configuration, in their order, and latches nothing. */
+export async function sendToAll(
+  { config, env, signal }: Pick<AlertSurroundings, 'config' | 'env' | 'signal'>,
+  notice: Notice,
+  id: string,
+): Promise<Tried[]> {
+  const { openChannels } = await import('../channels/open.ts');
+  const timeout = AbortSignal.timeout(sendingMs);
+  const until = signal === undefined ? timeout : AbortSignal.any([timeout, signal]);
+  return await Promise.all(
+    openChannels(config, env).map(async ({ name, send }) => {
+      try {
+        return { channel: name, answer: await send(notice, id, until) };
+      } catch (failure) {
+        return { channel: name, failure };
+      }
+    }),
+  );
+}
+
 /**
  * Raises the alert of a job that has failed so often in a row, or ends it where the last run was well, and sends what
  * is due. May be called any number of times after each run, by several processes at once.

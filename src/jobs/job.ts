@@ -52,6 +52,8 @@ export interface JobSurroundings {
   /** Told of each item when it fails; the report has them all. */
   failed?: (item: FailedItem, facts: Facts) => void;
   progress: (state: Progress) => void;
+  /** To be told when it works on an agent, which nobody else does then. */
+  begun?: () => void;
   /** It is one round of many that follow each other by seconds. */
   stays?: boolean;
 }
@@ -151,6 +153,7 @@ export async function runJob(
         continue;
       }
       const work = async () => {
+        around.begun?.();
         const looking = lookingAgain(first, now);
         const said: Say = (message, facts) => warn(message, { agent: id, ...facts });
         await runAgent({

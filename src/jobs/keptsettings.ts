@@ -4,6 +4,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { alertsSchema, type AlertSettings, channelSchema } from '../alertsettings.ts';
 import { type Config, loadConfig } from '../config.ts';
 import { configPath, type Environment, isSettings, readSettings, type Settings } from '../configfile.ts';
+import { diskError, isAbsent } from '../diskerrors.ts';
 import { describe, failedWith, NexusError } from '../errors.ts';
 import type { LogSettings } from '../logline.ts';
 
@@ -29,8 +30,8 @@ async function jsonIn(file: string): Promise<unknown> {
     return JSON.parse(await readFile(file, 'utf8'));
   } catch (error) {
     // Absent, or half written by a machine that lost its power.
-    if (error instanceof SyntaxError || (error instanceof Error && 'code' in error)) return undefined;
-    throw error;
+    if (error instanceof SyntaxError || isAbsent(error)) return undefined;
+    throw diskError(error, file);
   }
 }
 
@@ -71,7 +72,7 @@ export async function loadLeniently(
       typeof settings[name] === 'string' && !env[variable] ? { [name]: settings[name] } : {};
     const flags = { ...textIn('dataDir', 'NEXUS_DATA_DIR'), ...textIn('host', 'NEXUS_HOST_NAME') };
     const bare = await withOnly(few, absent, flags);
-    const kept = await jsonIn(keptFile(bare.dataDir));
+    const { kept, unreadable } = await keptIn(bare.dataDir);
     const said =
       alertsIn(settings['alerts']) ??
       alertsIn(isSettings(kept) ? kept['alerts'] : undefined) ??
@@ -81,7 +82,16 @@ export async function loadLeniently(
         ? kept['host']
         : bare.host;
     const config = { ...bare, host, ...(said === undefined ? {} : { alerts: said }) };
-    return { config, wrong: describe(error) };
+    return { config, wrong: [describe(error), ...unreadable].join('\n') };
+  }
+}
+
+/** What cannot be read is said, and keeps nobody from being told who can be. */
+async function keptIn(dataDir: string): Promise<{ kept: unknown; unreadable: string[] }> {
+  try {
+    return { kept: await jsonIn(keptFile(dataDir)), unreadable: [] };
+  } catch (error) {
+    return { kept: undefined, unreadable: [describe(error)] };
   }
 }
 

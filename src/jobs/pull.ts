@@ -104,7 +104,10 @@ export async function underItsLock(
       throw new NexusError('config', 'Its id cannot be one in Nexus.', {
         hint: `Give it one: \`nexus config set agents.${agent.id}.as NAME\`.`,
       });
-    const busy = await underLock(config, `${agent.id}.webhooks`, report.job, work);
+    const busy = await underLock(config, `${agent.id}.webhooks`, report.job, async () => {
+      site.around.begun?.();
+      await work();
+    });
     if (busy !== undefined)
       report.busy = [...(report.busy ?? []), { item: `agent ${agent.id}`, reason: busy }];
   } catch (error) {

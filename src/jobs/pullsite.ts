@@ -26,6 +26,8 @@ export interface PullSurroundings {
   /** Items delivered so far. */
   progress: (delivered: number) => void;
   tell: Tell;
+  /** To be told when it works on an agent, for which nobody else pulls then. */
+  begun?: () => void;
   /** Of one that stays: to be told how its agents stand after each pass. */
   ended?: (report: PullReport) => void;
   /** For what a test puts in the way. */

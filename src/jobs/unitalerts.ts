@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs';
 import { utimes, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import type { Notice } from '../alerts.ts';
+import type { Alerts, Notice } from '../alerts.ts';
 import { type AttendedJob, attendedJobs } from '../alertsettings.ts';
 import { describe, failedWith } from '../errors.ts';
 import { codeIn } from '../logline.ts';
@@ -15,6 +15,7 @@ import {
   recoveredNotice,
   scopeOf,
   sendAlerts,
+  sendToAll,
   withHostAlerts,
 } from './hostalerts.ts';
 import { ledgerFile, openLedger } from './ledger.ts';
@@ -137,27 +138,17 @@ async function noteTold(around: AlertSurroundings, unit: string): Promise<void> 
 
 /** Whether anybody took it. */
 async function sendUnlatched(around: AlertSurroundings, notice: Notice): Promise<boolean> {
-  const { openChannels } = await import('../channels/open.ts');
-  const channels = openChannels(around.config, around.env);
-  const signal = AbortSignal.timeout(55_000);
-  const taken = await Promise.all(
-    channels.map(async ({ name, send }) => {
-      try {
-        await send(notice, `${notice.host}.${notice.at}.${notice.subject}`, signal);
-        return true;
-      } catch (error) {
-        const { subject, event } = notice;
-        around.warn(`Alert not sent by ${name}: ${describe(error)}`, {
-          subject,
-          event,
-          channel: name,
-          code: codeIn(error),
-        });
-        return false;
-      }
-    }),
-  );
-  return taken.includes(true);
+  const { subject, event, host, at } = notice;
+  const sent = await sendToAll(around, notice, `${host}.${at}.${subject}`);
+  for (const { channel, failure } of sent)
+    if (failure !== undefined)
+      around.warn(`Alert not sent by ${channel}: ${describe(failure)}`, {
+        subject,
+        event,
+        channel,
+        code: codeIn(failure),
+      });
+  return sent.some(({ failure }) => failure === undefined);
 }
 
 /** Something that `nexus status` found and no job can say of itself, as a job that is not started any more. */
@@ -166,6 +157,8 @@ export interface Found {
   subject: string;
   problem: string;
   next: string;
+  /** ISO 8601: since when, where that is known. */
+  since?: string | undefined;
 }
 
 /**
@@ -185,8 +178,6 @@ export async function alertOnStatus(
     const at = around.now();
     // It has come this far; and that not all is well is no failure of it.
     if (streakOf(ledger, 'status').verdict === 'failed') keepWell(ledger, 'status', at);
-    const invocation = around.env['INVOCATION_ID'];
-    if (invocation !== undefined && invocation !== '') ledger.noteInvocation(invocation, 'status');
     for (const job of attendedJobs) await alertOnJob(around, ledger, job);
   } finally {
     ledger.close();
@@ -195,40 +186,40 @@ export async function alertOnStatus(
   await withHostAlerts(around, async (alerts) => {
     const { host } = around.config;
     const at = around.now().toISOString();
-    for (const { raised, recovered, subject } of await alerts.list()) {
-      if (recovered !== undefined) continue;
-      const [kind = '', ...rest] = subject.split('/');
-      const unit = kind === 'unit' ? rest.join('/') : undefined;
-      const over =
-        unit === undefined
-          ? kinds.includes(kind) &&
-            !undecided.includes(subject) &&
-            !found.some((one) => one.subject === subject)
-          : await isActive(unit, around.env);
-      const notice = recoveredNotice(host, raised, around.now());
-      if (over) await alerts.recover(notice);
-      else if (unit !== undefined && (await isGone(unit, around.env)))
-        await alerts.recover({ ...notice, title: `Nexus on ${host}: ${unit} was taken away.` });
-    }
-    for (const { subject, problem, next } of found)
+    const isOver = (subject: string) =>
+      kinds.some((kind) => subject.startsWith(`${kind}/`)) &&
+      !undecided.includes(subject) &&
+      !found.some((one) => one.subject === subject);
+    for (const { raised, recovered, subject } of await alerts.list())
+      if (recovered === undefined && isOver(subject))
+        await alerts.recover(recoveredNotice(host, raised, around.now()));
+    await endOfUnits(alerts, around);
+    for (const { subject, problem, next, since = at } of found)
       await alerts.raise(
-        { event: 'failed', host, subject, title: `Nexus on ${host}: ${problem}`, next, since: at, at },
+        { event: 'failed', host, subject, title: `Nexus on ${host}: ${problem}`, next, since, at },
         await channelNames(around.config),
       );
     await sendAlerts(alerts, around);
   });
 }
 
-/** Ends the alerts of units that are active again, and sends what is due. */
+/** Ends the alerts of units that are active again or were taken away, and sends what is due. */
 export async function endUnitAlerts(around: AlertSurroundings): Promise<void> {
-  const { config, env, now } = around;
-  if (!hasHostAlerts(config)) return;
+  if (!hasHostAlerts(around.config)) return;
   await withHostAlerts(around, async (alerts) => {
-    for (const { raised, recovered, subject } of await alerts.list()) {
-      const unit = /^unit\/(.+)$/s.exec(subject)?.[1];
-      if (recovered !== undefined || unit === undefined || !(await isActive(unit, env))) continue;
-      await alerts.recover(recoveredNotice(config.host, raised, now()));
-    }
+    await endOfUnits(alerts, around);
     await sendAlerts(alerts, around);
   });
+}
+
+async function endOfUnits(alerts: Alerts, { config, env, now }: AlertSurroundings): Promise<void> {
+  const { host } = config;
+  for (const { raised, recovered, subject } of await alerts.list()) {
+    const unit = /^unit\/(.+)$/s.exec(subject)?.[1];
+    if (recovered !== undefined || unit === undefined) continue;
+    const notice = recoveredNotice(host, raised, now());
+    if (await isActive(unit, env)) await alerts.recover(notice);
+    else if (await isGone(unit, env))
+      await alerts.recover({ ...notice, title: `Nexus on ${host}: ${unit} was taken away.` });
+  }
 }

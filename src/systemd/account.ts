@@ -6,6 +6,8 @@ export interface Account {
   name: string;
   uid: number;
   gid: number;
+  /** All of its groups. */
+  groups: number[];
   home: string;
 }
 
@@ -19,25 +21,34 @@ export async function findAccount(
   const [name, , uid, gid, , home] = (stdout.split('\n')[0] ?? '').split(':');
   if (status !== 0 || name === undefined || home === undefined)
     throw new NexusError('unavailable', `The user ${who} cannot be looked up: ${stderr.trim()}`);
-  return { name, uid: Number(uid), gid: Number(gid), home };
+  const known = await runCommand('id', ['-G', '--', name], { env });
+  if (known.status !== 0)
+    throw new NexusError('unavailable', `The groups of ${name} cannot be looked up: ${known.stderr.trim()}`);
+  const groups = known.stdout.trim().split(' ').map(Number);
+  return { name, uid: Number(uid), gid: Number(gid), groups, home };
 }
 
 /**
  * Does the work with the rights of that user where this is root, so that what is made is theirs and no link of theirs
- * leads elsewhere. Nothing else may run in this process meanwhile.
+ * leads elsewhere: with their groups, or where none are said with the one. Nothing else may run in this process
+ * meanwhile.
  */
 export async function asAccount<T>(
-  account: Pick<Account, 'uid' | 'gid'>,
+  account: Pick<Account, 'uid' | 'gid'> & { groups?: number[] },
   work: () => Promise<T>,
 ): Promise<T> {
   const group = process.getegid?.();
-  if (process.geteuid?.() !== 0 || group === undefined || account.uid === 0) return await work();
-  process.setegid?.(account.gid);
-  process.seteuid?.(account.uid);
+  const groups = process.getgroups?.();
+  if (process.geteuid?.() !== 0 || group === undefined || groups === undefined || account.uid === 0)
+    return await work();
+  process.setgroups?.(account.groups ?? [account.gid]);
   try {
+    process.setegid?.(account.gid);
+    process.seteuid?.(account.uid);
     return await work();
   } finally {
     process.seteuid?.(0);
     process.setegid?.(group);
+    process.setgroups?.(groups);
   }
 }

@@ -118,16 +118,37 @@ async function show(unit: string, env: Environment, user: boolean): Promise<Reco
   );
 }
 
+/** The last lines that one start of a unit wrote, none where there is no journal; who has just ended has written all. */
+export async function linesOf(
+  unit: string,
+  invocation: string,
+  env: Environment,
+  user: boolean,
+): Promise<string[]> {
+  await tried('journalctl', ['--sync'], env);
+  return await ask('journalctl', journalArgs(unit, invocation, user), env);
+}
+
 async function journal(unit: string, invocation: string, env: Environment, user: boolean): Promise<string[]> {
+  const args = journalArgs(unit, invocation, user);
+  const errors = await ask('journalctl', ['--priority=err', ...args], env);
+  const said = errors.length > 0 ? errors : await ask('journalctl', args, env);
+  return said.flatMap((line) => sentenceIn(line) ?? []).slice(-mostLines);
+}
+
+function journalArgs(unit: string, invocation: string, user: boolean): string[] {
   // With the id of its start only what it said itself, and not what systemd says of it.
   const which = /^[0-9a-f]{32}$/.test(invocation)
     ? [`_SYSTEMD_INVOCATION_ID=${invocation}`]
     : [user ? `--user-unit=${unit}` : `--unit=${unit}`];
-  const common = ['--no-pager', '--quiet', '--output=cat', `--lines=${mostRead}`];
-  const place = user ? ['--user'] : [];
-  const errors = await ask('journalctl', [...place, ...common, '--priority=err', ...which], env);
-  const said = errors.length > 0 ? errors : await ask('journalctl', [...place, ...common, ...which], env);
-  return said.flatMap((line) => sentenceIn(line) ?? []).slice(-mostLines);
+  return [
+    ...(user ? ['--user'] : []),
+    '--no-pager',
+    '--quiet',
+    '--output=cat',
+    `--lines=${mostRead}`,
+    ...which,
+  ];
 }
 
 async function ask(program: string, args: string[], env: Environment): Promise<string[]> {

@@ -24,6 +24,8 @@ export interface UnitState {
   since: number;
   /** systemd has another text of it than its file. */
   needsReload: boolean;
+  /** The id of its last start; empty when there was none. */
+  invocation: string;
 }
 
 export interface Systemctl {
@@ -44,6 +46,7 @@ const properties = [
   'UnitFileState',
   'ActiveEnterTimestampMonotonic',
   'NeedDaemonReload',
+  'InvocationID',
 ];
 
 /** `unavailable` where systemd does not run, or not for this user. */
@@ -90,6 +93,7 @@ export async function openSystemctl(mode: Mode, env: Record<string, string | und
         started,
         since: wallClock(Number(said.get('ActiveEnterTimestampMonotonic') ?? '0')),
         needsReload: said.get('NeedDaemonReload') === 'yes',
+        invocation: said.get('InvocationID') ?? '',
       };
     },
   };

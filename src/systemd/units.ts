@@ -6,23 +6,30 @@ import type { Mode } from './systemctl.ts';
 /** `host`: the jobs beside OpenClaw. `endpoint`: `nexus serve`. */
 export type Role = 'host' | 'endpoint' | 'both';
 
-const jobs = [
-  'nexus-upload.service',
-  'nexus-upload.timer',
-  'nexus-pull-webhooks.service',
-  'nexus-pull-webhooks.timer',
-  'nexus-status.service',
-  'nexus-status.timer',
-  'nexus-backfill.service',
-];
+/** Which role a unit file is of, in the order in which they are written; those of either look after the others. */
+const units: Record<string, 'host' | 'endpoint' | 'either'> = {
+  'nexus-serve.service': 'endpoint',
+  'nexus-upload.service': 'host',
+  'nexus-upload.timer': 'host',
+  'nexus-pull-webhooks.service': 'host',
+  'nexus-pull-webhooks.timer': 'host',
+  'nexus-status.service': 'either',
+  'nexus-status.timer': 'either',
+  'nexus-backfill.service': 'host',
+  'nexus-alert@.service': 'either',
+};
 
 /** The unit files of a role, in the order in which they are written. */
 export function unitsOf(role: Role): string[] {
-  return [
-    ...(role === 'host' ? [] : ['nexus-serve.service']),
-    ...(role === 'endpoint' ? [] : jobs),
-    'nexus-alert@.service',
-  ];
+  return Object.keys(units).filter(
+    (unit) => role === 'both' || units[unit] === role || units[unit] === 'either',
+  );
+}
+
+/** The roles that such unit files belong to. */
+export function rolesOf(there: Iterable<string>): { host: boolean; endpoint: boolean } {
+  const found = new Set([...there].map((unit) => units[unit]));
+  return { host: found.has('host'), endpoint: found.has('endpoint') };
 }
 
 /** A value of a template; a list repeats the line that names it, and an empty one leaves it out. */
@@ -101,6 +108,12 @@ export function commandWord(value: string): string {
 export function pathWord(file: string): string {
   const quoted = word(`-${file}`);
   return quoted.includes(':') && !quoted.startsWith('"') ? `"${quoted}"` : quoted;
+}
+
+/** The last part of `LoadCredential=`, which is no word: spaces and quotes are its own, and only `%` is special. */
+export function restOfLine(value: string): string {
+  refuseControl(value);
+  return value.replaceAll('%', '%%');
 }
 
 function refuseControl(value: string): void {

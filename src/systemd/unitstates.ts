@@ -2,11 +2,13 @@ import { existsSync, readdirSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import path from 'node:path';
 import type { Environment } from '../configfile.ts';
+import { diskError, isAbsent } from '../diskerrors.ts';
+import { describe } from '../errors.ts';
 import { longestPause, spanMs, stampMs } from './calendar.ts';
 import { exitCodes } from './failure.ts';
 import { askFacts, type Mode } from './systemctl.ts';
 import { unitDirectory } from './unitfiles.ts';
-import { unitsOf } from './units.ts';
+import { rolesOf, unitsOf } from './units.ts';
 
 /** A time by both clocks, ms: of the wall (since 1970), and of the kernel (since boot), which stands while it sleeps. */
 export interface Stamp {
@@ -96,9 +98,20 @@ async function lookAt(
   const env = mode === 'user' ? withRuntime(given) : given;
   const runs = mode === 'system' ? isSystem() : runsForUser(env);
   if (!runs && !(mode === 'user' && isSystem())) return undefined;
+  const kernel = Number(process.hrtime.bigint()) / 1e6;
   const there = namesIn(directory);
-  const endpoint = there.has('nexus-serve.service');
-  const host = unitsOf('host').some((unit) => there.has(unit) && !unit.startsWith('nexus-alert@'));
+  if (typeof there === 'string') {
+    const nothing = { services: new Map(), timers: new Map() };
+    return {
+      mode,
+      host: true,
+      endpoint: false,
+      kernel,
+      ...nothing,
+      failure: { reason: there, stopped: false },
+    };
+  }
+  const { host, endpoint } = rolesOf(there);
   if (!host && !endpoint) return undefined;
   const look: Look = {
     mode,
@@ -106,7 +119,7 @@ async function lookAt(
     endpoint,
     services: new Map(),
     timers: new Map(),
-    kernel: Number(process.hrtime.bigint()) / 1e6,
+    kernel,
   };
   if (!runs) return { ...look, failure: { reason: 'It does not run.', stopped: true } };
   const units = unitsOf(host ? (endpoint ? 'both' : 'host') : 'endpoint').filter(
@@ -136,12 +149,13 @@ function withRuntime(env: Environment): Environment {
   return { ...env, XDG_RUNTIME_DIR: `/run/user/${process.geteuid?.() ?? 0}` };
 }
 
-function namesIn(directory: string): Set<string> {
+/** Else why it cannot be looked at. */
+function namesIn(directory: string): Set<string> | string {
   try {
     return new Set(readdirSync(directory));
   } catch (error) {
-    if (error instanceof Error && 'code' in error) return new Set();
-    throw error;
+    if (isAbsent(error)) return new Set();
+    return describe(diskError(error, directory));
   }
 }
 

@@ -52,6 +52,13 @@ test('what it says of its failure is one line without control characters', async
   );
 });
 
+test('what it says last is heard, however late it comes through', async () => {
+  // What it began says it, a while after it has ended itself.
+  await expect(send('(sleep 0.3; echo the last words >&2) & exit 9')).rejects.toThrow(
+    '/bin/sh ended with status 9: the last words',
+  );
+});
+
 test('a signal that ends it is named', async () => {
   await expect(send('kill -9 $$')).rejects.toThrow('/bin/sh failed (SIGKILL).');
 });

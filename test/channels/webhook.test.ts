@@ -92,6 +92,14 @@ test('two subjects have two keys, whatever they are called', async () => {
   expect(new Set(keys).size).toBe(4);
 });
 
+test.each([
+  [503, /^The receiver is down or overloaded/],
+  [400, /^Look at the URL of this channel/],
+])('what to do about %i is said', async (status, hint) => {
+  receiver.answer(status);
+  await expect(post('json')).rejects.toMatchObject({ hint: expect.stringMatching(hint) });
+});
+
 test('a redirect is not followed, and said to be one', async () => {
   const other = await startReceiver();
   receiver.answer(307, { location: `${other.url}/elsewhere` });

@@ -132,7 +132,7 @@ test('a channel that hangs delays a job by seconds', async () => {
   receiver.answer(0);
   const began = performance.now();
   const ran = await machine.nexus(['upload'], down);
-  expect(performance.now() - began).toBeLessThan(9_000);
+  expect(performance.now() - began).toBeLessThan(25_000);
   expect(ran).toMatchObject({ status: 69, stderr: expect.stringContaining('was not told in time') });
 });
 
@@ -248,13 +248,11 @@ describe('nexus alerts test', () => {
   });
 
   test('names the channel that failed, without its secret, and the others are told', async () => {
-    const other = await startReceiver();
-    await other.close();
     await machine.configure({
       alerts: {
         channels: [
           { kind: 'webhook', url: `${receiver.url}/one` },
-          { kind: 'webhook', url: `${other.url}/s3cret` },
+          { kind: 'webhook', url: 'http://127.0.0.1:2/s3cret' },
           { kind: 'webhook', url: { file: '/nonexistent/url' } },
           { kind: 'email', to: 'root' },
           { kind: 'command', command: ['/bin/sh', '-c', 'echo no luck >&2; exit 7'] },
@@ -338,6 +336,23 @@ describe('nexus alerts unit-failed', () => {
     expect(events()).toEqual([]);
   });
 
+  test('counts a run that ended without saying that it failed, as one that was mistyped or took too long', async () => {
+    await machine.configure({ ...quick, alerts: { channels: channels(), afterFailures: 1 } });
+    const unit = 'nexus-upload.service';
+    const env = { INVOCATION_ID: '1'.repeat(32) };
+    expect((await machine.nexus(['upload', '--agent', 'nobody'], { env })).status).toBe(64);
+    expect(events()).toEqual([]);
+    await machine.nexus(['alerts', 'unit-failed', unit], { env: monitor(unit, '1'.repeat(32), '64') });
+    expect(events()).toEqual(['failed']);
+    // One that was well and did not come to its end in time.
+    await machine.nexus(['upload'], { env: { INVOCATION_ID: '2'.repeat(32) } });
+    expect(events()).toEqual(['failed', 'recovered']);
+    const late = { ...monitor(unit, '2'.repeat(32), '143'), MONITOR_SERVICE_RESULT: 'timeout' };
+    await machine.nexus(['alerts', 'unit-failed', unit], { env: late });
+    expect(events()).toEqual(['failed', 'recovered', 'failed']);
+    expect(lastNotice()['error']).toBe('nexus-upload.service took too long and was ended.');
+  });
+
   test('tells of a service at once, and once', async () => {
     await machine.configure(toReceiver());
     const unit = 'nexus-serve.service';
@@ -366,6 +381,18 @@ describe('nexus alerts unit-failed', () => {
     }
     expect(events()).toEqual(['failed']);
     expect(lastNotice()['error']).toMatch(/settleMinutes|is not JSON/);
+  });
+
+  test('says that it cannot read whom the last job would have told', async () => {
+    await machine.configure(toReceiver());
+    await machine.nexus(['upload']);
+    const kept = path.join(machine.dataDir, 'host', 'alertsettings.json');
+    await unlink(kept);
+    await mkdir(kept);
+    await writeFile(machine.configFile, '{');
+    const unit = 'nexus-upload.service';
+    const ran = await machine.nexus(['alerts', 'unit-failed', unit], { env: monitor(unit, '1'.repeat(32)) });
+    expect(ran.stderr).toMatch(/alertsettings\.json: EISDIR/);
   });
 
   test('asks systemctl and the journal where systemd has not told', async () => {
@@ -445,6 +472,22 @@ describe('nexus status --alert', () => {
     for (let n = 0; n < 2; n++) await machine.nexus(['status', '--alert'], { env });
     expect(events()).toEqual(['failed', 'recovered']);
     expect(lastNotice()['title']).toBe('Nexus on box: nexus-serve.service was taken away.');
+  });
+
+  test('is 3 where Nexus is out of reach, which it has told, and fails where it could not look or tell', async () => {
+    await machine.configure(toReceiver());
+    await machine.nexus(['upload']);
+    expect((await machine.nexus(['status'], down)).status).toBe(69);
+    expect((await machine.nexus(['status', '--alert'], down)).status).toBe(3);
+    const [alerts, ledger] = ['alerts', 'ledger.sqlite'].map((name) =>
+      path.join(machine.dataDir, 'host', name),
+    );
+    await writeFile(alerts ?? '', 'in the way');
+    expect((await machine.nexus(['status', '--alert'])).status).toBe(78);
+    await unlink(alerts ?? '');
+    await unlink(ledger ?? '');
+    await mkdir(ledger ?? '');
+    expect((await machine.nexus(['status', '--alert'])).status).toBe(69);
   });
 
   test('decides what a run did not live to decide', async () => {

@@ -2,12 +2,14 @@ import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { holderText, readHolder } from '../../src/jobs/agentlock.ts';
 import { firstRunOf } from '../../src/jobs/firstrun.ts';
 import { ledgerFile, openLedger } from '../../src/jobs/ledger.ts';
 import { configSchema } from '../../src/config.ts';
 import { ids, transcript } from '../jobs/host.ts';
 import { type Receiver, startReceiver } from '../receiver.ts';
 import { newOpenClawMachine, type OpenClawMachine } from './openclaw.ts';
+import { newUnitMachine, serving } from './systemctl.ts';
 
 let machine: OpenClawMachine;
 let receiver: Receiver;
@@ -24,7 +26,10 @@ beforeEach(async () => {
 });
 
 const told = () => receiver.received.map(({ body }) => /"title":"([^"]*)"/.exec(body)?.[1] ?? body);
-const pings = () => monitor.received.map(({ path: at }) => at);
+/** How each look ended; each began with a start. */
+const ends = () => monitor.received.filter(({ path: at }) => at !== '/ping/start');
+const pings = () => ends().map(({ path: at }) => at);
+const bodies = () => ends().map(({ body }) => body);
 const status = () => machine.nexus(['status', '--alert']);
 
 /** As `nexus backfill` holds an agent, from so long ago. */
@@ -32,8 +37,8 @@ async function backfillAtWork(agoMs: number, pid = process.pid): Promise<string>
   const file = path.join(machine.dataDir, 'host', 'locks', 'main.lock.holder');
   await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
   await writeFile(path.join(path.dirname(file), 'main.lock'), '');
-  const since = new Date(Date.now() - agoMs).toISOString();
-  await writeFile(file, `\`nexus backfill\` (pid ${pid} on box, since ${since})`);
+  const since = new Date(Date.now() - agoMs);
+  await writeFile(file, holderText({ job: 'backfill', pid, host: 'box', since }));
   return file;
 }
 
@@ -51,7 +56,7 @@ describe('status --alert', () => {
     expect((await status()).status).toBe(3);
     expect(told()).toEqual([]);
     expect(pings()).toEqual(['/ping', '/ping']);
-    expect(monitor.received[0]?.body).toContain('The first backfill is not done yet.');
+    expect(bodies()[0]).toContain('The first backfill is not done yet.');
   });
 
   test('while the first backfill archives something alerts nobody, for however long', async () => {
@@ -75,6 +80,26 @@ describe('status --alert', () => {
     shippedAgo(0);
     for (let n = 0; n < 2; n++) await status();
     expect(told()).toEqual([expect.any(String), expect.stringContaining('backfill works again')]);
+  });
+
+  test('where there is an endpoint alone waits for no backfill', async () => {
+    const alone = await newUnitMachine();
+    const settings = JSON.stringify({ heartbeats: { status: `${monitor.url}/ping` } });
+    await mkdir(path.dirname(alone.configFile), { recursive: true });
+    await writeFile(alone.configFile, settings, { mode: 0o600 });
+    await alone.systemd({ 'nexus-serve.service': { ...serving, ActiveState: 'failed', SubState: 'failed' } });
+    for (const unit of [
+      'upload.service',
+      'upload.timer',
+      'pull-webhooks.service',
+      'pull-webhooks.timer',
+      'backfill.service',
+    ])
+      await rm(path.join(alone.home, '.config', 'systemd', 'user', `nexus-${unit}`));
+    const env = { OPENCLAW_STATE_DIR: path.join(alone.home, 'nowhere') };
+    await alone.nexus(['status', '--alert'], { env });
+    expect(pings()).toEqual(['/ping/fail']);
+    expect(monitor.received[0]?.body).not.toContain('backfill');
   });
 
   test('after a backfill that ended says what is not well as it is', async () => {
@@ -120,4 +145,15 @@ describe('the first run', () => {
     expect(await firstRun()).toMatchObject({ underWay: true, stalled: false });
     expect(await firstRun(now + 4 * hour)).toMatchObject({ stalled: true });
   });
+});
+
+test('who holds a lock is read as it was written', () => {
+  const holder = {
+    job: 'pull-webhooks',
+    pid: 7,
+    host: 'a, since (b) on c',
+    since: new Date(1_700_000_000_000),
+  };
+  expect(readHolder(holderText(holder))).toEqual(holder);
+  expect(readHolder('another')).toBeUndefined();
 });

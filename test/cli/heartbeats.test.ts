@@ -1,4 +1,4 @@
-import { mkdir, symlink } from 'node:fs/promises';
+import { mkdir, symlink, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { beforeEach, expect, test } from 'vitest';
 import { acquireLock } from '../../src/processlock.ts';
@@ -15,7 +15,10 @@ beforeEach(async () => {
 });
 
 const watched = (url: string) =>
-  machine.configure({ retry: { tries: 1, baseMs: 1, maxMs: 1 }, heartbeats: { upload: url, backfill: url } });
+  machine.configure({
+    retry: { tries: 1, baseMs: 1, maxMs: 1 },
+    heartbeats: { upload: url, backfill: url, status: url },
+  });
 
 const pings = () => monitor.received.map(({ method, path }) => `${method} ${path}`);
 
@@ -45,8 +48,8 @@ test('a job that cannot begin says so', async () => {
   await watched(`${monitor.url}/ping`);
   const env = { NEXUS_ENDPOINT: 'http://127.0.0.1:9', NEXUS_API_KEY: 'nxk_secret' };
   expect((await machine.nexus(['upload'], { env })).status).toBe(69);
-  expect(pings()).toEqual(['POST /ping/start', 'POST /ping/fail']);
-  expect(monitor.received[1]?.body).not.toContain('nxk_secret');
+  expect(pings()).toEqual(['POST /ping/fail']);
+  expect(monitor.received[0]?.body).not.toContain('nxk_secret');
 });
 
 test('a dry run is nothing to a monitor', async () => {
@@ -81,15 +84,42 @@ test('a monitor whose URL cannot be read fails no job', async () => {
   });
 });
 
-test('a job that leaves all to another has an end for its monitor, which says so', async () => {
-  await watched(`${monitor.url}/ping`);
-  const file = path.join(machine.dataDir, 'host', 'locks', 'main.lock');
+async function held(agent: string) {
+  const file = path.join(machine.dataDir, 'host', 'locks', `${agent}.lock`);
   await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
-  const lock = await acquireLock(file, { waitMs: 0, holder: 'another' });
+  return await acquireLock(file, { waitMs: 0, holder: 'another' });
+}
+
+test('a job that leaves all to another changes nothing of what its monitor knows, and says so', async () => {
+  await watched(`${monitor.url}/ping`);
+  const lock = await held('main');
+  expect((await machine.nexus(['upload'])).status).toBe(75);
+  await lock?.release();
+  expect(pings()).toEqual(['POST /ping/log']);
+  expect(monitor.received[0]?.body).toBe('upload: 0 done. agent main: Held by another.');
+});
+
+test('a job that leaves a part to another has begun, and has an end', async () => {
+  await watched(`${monitor.url}/ping`);
+  await machine.openclaw.write(`${ids.b}.jsonl`, transcript(ids.b, 2), { agent: 'second' });
+  const lock = await held('second');
   expect((await machine.nexus(['upload'])).status).toBe(75);
   await lock?.release();
   expect(pings()).toEqual(['POST /ping/start', 'POST /ping']);
-  expect(monitor.received[1]?.body).toBe('upload: 0 done. agent main: Held by another.');
+  expect(monitor.received[1]?.body).toBe('upload: 1 done. agent second: Held by another.');
+});
+
+test('status --alert tells that it looks, and what it has found or what kept it from looking', async () => {
+  await machine.nexus(['upload']);
+  await watched(`${monitor.url}/ping`);
+  expect((await machine.nexus(['status', '--alert'])).status).toBe(0);
+  expect(pings()).toEqual(['POST /ping/start', 'POST /ping']);
+  const ledger = path.join(machine.dataDir, 'host', 'ledger.sqlite');
+  await unlink(ledger);
+  await mkdir(ledger);
+  expect((await machine.nexus(['status', '--alert'])).status).toBe(69);
+  expect(pings().slice(2)).toEqual(['POST /ping/start', 'POST /ping/fail']);
+  expect(monitor.received[3]?.body).toMatch(/^status failed: .*ledger/);
 });
 
 test('--watch tells of its passes', async () => {

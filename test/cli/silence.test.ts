@@ -4,7 +4,18 @@ import { keepFailure } from '../../src/jobs/attend.ts';
 import { openLedger } from '../../src/jobs/ledger.ts';
 import { ids, transcript } from '../jobs/host.ts';
 import { type Receiver, startReceiver } from '../receiver.ts';
-import { at, ended, newUnitMachine, runningSince, serving, type UnitMachine } from './systemctl.ts';
+import {
+  type UnitMachine,
+  at,
+  ended,
+  newUnitMachine,
+  old,
+  problem,
+  runningSince,
+  serving,
+  verdictOf,
+  well,
+} from './systemctl.ts';
 
 const minute = 60_000;
 const hour = 60 * minute;
@@ -16,15 +27,7 @@ beforeEach(async () => {
   await machine.openclaw.write(`${ids.a}.jsonl`, transcript(ids.a, 2));
 });
 
-const verdict = async () => {
-  const { status, stdout } = await machine.nexus(['status']);
-  return { status, lines: stdout.split('\n\n')[0]?.split('\n') };
-};
-const well = { status: 0, lines: ['All is well.'] };
-const problem = (...lines: string[]) => ({ status: 3, lines: lines.map((line) => `not well: ${line}`) });
-
-/** A timer that has been there for long. */
-const old = (unit: string, more = {}) => ({ [unit]: { ...at('ActiveEnter', 30 * hour), ...more } });
+const verdict = () => verdictOf(machine);
 
 describe('a job is silent', () => {
   /** Nothing that it did itself counts: only what systemd says. */
@@ -135,9 +138,11 @@ describe('with --alert', () => {
     await machine.nexus(['backfill']);
   });
 
-  test('a silent job is told once, and once more when it has succeeded', async () => {
+  test('a silent job is told once, since when it is, and once more when it has succeeded', async () => {
     expect(await look({})).toEqual([]);
     for (let n = 0; n < 2; n++) expect(await look(silent())).toEqual([raised]);
+    const { since }: Record<string, string> = JSON.parse(receiver.received[0]?.body ?? '');
+    expect(Math.abs(Date.now() - 2 * hour - Date.parse(since ?? ''))).toBeLessThan(minute);
     const again = { ...old('nexus-pull-webhooks.timer'), 'nexus-pull-webhooks.service': ended(5000) };
     for (let n = 0; n < 2; n++) expect(await look(again)).toEqual([raised, over]);
   });
@@ -168,6 +173,19 @@ describe('with --alert', () => {
       ]);
     expect((await verdict()).lines).toEqual([
       'not well: No pull-webhooks has succeeded yet, though nexus-pull-webhooks.timer starts one every 1 min: its runs fail. Run `nexus pull-webhooks` and read what failed.',
+    ]);
+  });
+
+  test('a job that fails and counts nowhere is told as silent', async () => {
+    const failing = {
+      ...old('nexus-pull-webhooks.timer'),
+      'nexus-pull-webhooks.service': ended(5000, 143, { Result: 'timeout' }),
+    };
+    // systemd shows the end of the last run alone.
+    expect(await look(failing)).toEqual([
+      expect.stringMatching(
+        /^failed silent\/pull-webhooks: .* no pull-webhooks has succeeded yet, .*: its runs fail\.$/i,
+      ),
     ]);
   });
 

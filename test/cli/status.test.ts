@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { mkdir, readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { ids, transcript } from '../jobs/host.ts';
 import { newOpenClawMachine, plain } from './openclaw.ts';
 import { closedPort } from './proxy.ts';
@@ -151,6 +152,32 @@ test('an endpoint that does not answer is 69, whatever else is well', async () =
   expect(ran.stdout).toMatch(/^not well: Nexus at \S+ does not answer: The endpoint .* after 2 tries /m);
   const { answer } = await machine.json(['status'], { env: { NEXUS_ENDPOINT: url } });
   expect(answer).toMatchObject({ ok: false, nexus: { kind: 'endpoint', reachable: false } });
+});
+
+test('an endpoint that hangs holds it for seconds, before its answer and after', async () => {
+  const machine = await newOpenClawMachine();
+  await machine.configure({ retry: { tries: 1 }, mailboxes: { main: {} } });
+  let answers = false;
+  const server = createServer((request, response) => {
+    if (answers && request.url === '/api/store')
+      response
+        .writeHead(200, { 'nexus-store': 'an-id', 'content-type': 'application/json' })
+        .end('{"id":"an-id"}');
+  });
+  onTestFinished(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  const port = typeof address === 'object' ? address?.port : 0;
+  const env = { NEXUS_ENDPOINT: `http://127.0.0.1:${port}` };
+  for (const expected of [69, 3]) {
+    const began = performance.now();
+    expect((await machine.nexus(['status'], { env })).status).toBe(expected);
+    expect(performance.now() - began).toBeLessThan(20_000);
+    answers = true;
+  }
 });
 
 test('a transcript over the limit is not well, and upload says 3 and names it', async () => {

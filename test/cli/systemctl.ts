@@ -163,3 +163,23 @@ export async function newUnitMachine(fixture?: string): Promise<UnitMachine> {
     },
   };
 }
+
+/** The exit status of `nexus status`, and the lines that say whether all is well. */
+export async function verdictOf({
+  nexus,
+}: UnitMachine): Promise<{ status: number | undefined; lines: string[] }> {
+  const { status, stdout } = await nexus(['status']);
+  return { status, lines: (stdout.split('\n\n')[0] ?? '').split('\n') };
+}
+
+export const well = { status: 0, lines: ['All is well.'] };
+
+export const problem = (...lines: string[]) => ({
+  status: 3,
+  lines: lines.map((line) => `not well: ${line}`),
+});
+
+/** A timer that has been there for long. */
+export const old = (unit: string, more: Said = {}) => ({
+  [unit]: { ...at('ActiveEnter', 30 * 60 * minute), ...more },
+});

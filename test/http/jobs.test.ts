@@ -136,6 +136,67 @@ test('it is taken from who ships or pulls, and of an agent only from who may nam
   expect(await tell(endpoint, agents('work'), { key: upload.text })).toBe(200);
 });
 
+test('what is still to come is told as of now', async () => {
+  const endpoint = await openEndpoint({ now: here });
+  const late = Date.parse('9999-01-01T00:00:00Z');
+  const agents = [{ agent: 'main', unshipped: 1, oldestAt: late, untold: 0 }];
+  expect(await tell(endpoint, { ...report, endedAt: late, lastSuccessAt: late, agents })).toBe(200);
+  const seen = await scrape(endpoint);
+  const labels = { host: 'box', job: 'upload' };
+  for (const name of ['last_run', 'last_success'])
+    expect(seen.value(`nexus_job_${name}_timestamp_seconds`, labels)).toBe(at / 1000);
+  expect(seen.value('nexus_agent_oldest_unshipped_timestamp_seconds', { host: 'box', agent: 'main' })).toBe(
+    at / 1000,
+  );
+});
+
+test('a key of some agents tells of no host of which another has told, as long as that one is good', async () => {
+  const [all, main, work] = [keyWith(['upload']), keyWith(['upload'], ['main']), keyWith(['pull'], ['work'])];
+  const other = { ...main.key, name: 'main-key' };
+  const keys = [all.key, other, work.key];
+  const endpoint = await openEndpoint({ keys, now: here });
+  expect(await tell(endpoint, report, { key: main.text })).toBe(200);
+  expect(await tell(endpoint, report, { key: work.text })).toBe(409);
+  expect(await tell(endpoint, { ...report, job: 'backfill' }, { key: work.text })).toBe(409);
+  expect(await tell(endpoint, report, { key: work.text, host: 'other' })).toBe(200);
+  expect(await tell(endpoint, { ...report, failures: 5 }, { key: main.text })).toBe(200);
+  const failures = async () =>
+    (await scrape(endpoint, keyed.text)).value('nexus_job_consecutive_failures', {
+      host: 'box',
+      job: 'upload',
+    });
+  const keyed = keyWith(['read']);
+  keys.push(keyed.key);
+  expect(await failures()).toBe(5);
+  // A key that was replaced holds no host.
+  keys.splice(keys.indexOf(other), 1);
+  expect(await tell(endpoint, report, { key: work.text })).toBe(200);
+  expect(await tell(endpoint, report, { key: all.text })).toBe(200);
+  expect(await tell(endpoint, report, { key: work.text })).toBe(409);
+});
+
+test('how many reports are not shown is said', async () => {
+  const endpoint = await openEndpoint({ now: here });
+  const { sentAt: _, ...told } = report;
+  const shared = { partition: 'jobs', ...told, agents: '[]', reportedAt: at };
+  for (let first = 0; first < 2003; first += 50)
+    await Promise.all(
+      Array.from({ length: Math.min(50, 2003 - first) }, (__, n) =>
+        endpoint.store.put('Jobs', {
+          ...shared,
+          id: `r${10_000 + first + n}`,
+          host: `h${first + n}`,
+          reportedAt: at - first - n,
+        }),
+      ),
+    );
+  const seen = await scrape(endpoint);
+  expect(seen.value('nexus_job_reports_left_out', {})).toBe(3);
+  expect(seen.value('nexus_agent_reports_left_out', {})).toBe(0);
+  expect(seen.samples('nexus_job_consecutive_failures')).toHaveLength(2000);
+  expect(seen.value('nexus_job_consecutive_failures', { host: 'h0', job: 'upload' })).toBe(3);
+});
+
 test('the largest report is kept whole', async () => {
   const endpoint = await openEndpoint({ now: here });
   const agents = Array.from({ length: 200 }, (_, n) => ({
@@ -157,7 +218,7 @@ test('a host that has said nothing for a month is no longer shown, and forgotten
   await jobs.put('gone', { ...told, job: 'upload' });
   now += 31 * 86_400_000;
   await jobs.put('here', { ...told, job: 'upload' });
-  expect((await jobs.list()).map(({ host }) => host)).toEqual(['here']);
+  expect((await jobs.list()).reports.map(({ host }) => host)).toEqual(['here']);
   const rows = [];
   for await (const row of endpoint.store.rows('Jobs', 'jobs')) rows.push(row['host']);
   expect(rows).toEqual(['here']);

@@ -130,8 +130,9 @@ test('what monitors ask all day is for who looks closely, while it is well', asy
   const { app, log } = await openEndpoint();
   await app.inject({ url: '/healthz' });
   await app.inject({ url: '/readyz' });
+  await app.inject({ url: '/metrics' });
   await app.inject({ url: '/api/store' });
-  expect(log.map((line) => JSON.parse(line).level)).toEqual(['debug', 'debug', 'info']);
+  expect(log.map((line) => JSON.parse(line).level)).toEqual(['debug', 'debug', 'debug', 'info']);
 });
 
 test('a person at a terminal gets a short line', () => {

@@ -90,7 +90,8 @@ describe('pull-webhooks --follow', () => {
     let down = true;
     const following = follow({ mailbox: failing(() => down), now: quickClock() });
     await expect.poll(events, within).toEqual(['failed']);
-    await sleep(1500);
+    const before = runs().length;
+    await expect.poll(() => runs().length, within).toBeGreaterThan(before + 1);
     expect(events()).toEqual(['failed']);
     expect(runs().every(({ ok }) => !ok)).toBe(true);
     down = false;
@@ -152,18 +153,18 @@ describe('pull-webhooks --follow', () => {
     const began = performance.now();
     await host.receive();
     await expect.poll(async () => (await host.files()).length, within).toBe(1);
-    expect(performance.now() - began).toBeLessThan(2_000);
+    expect(performance.now() - began).toBeLessThan(5_000);
     await following.stop();
-    expect(performance.now() - began).toBeLessThan(3_000);
+    expect(performance.now() - began).toBeLessThan(8_000);
   });
 
   test('tells its monitor that it began, and once a minute how it stands', async () => {
     const following = follow();
     await host.receive();
     await expect.poll(pings, within).toEqual(['/ping/start', '/ping']);
-    for (let n = 0; n < 3; n++) {
+    for (let n = 2; n < 5; n++) {
       await host.receive();
-      await sleep(300);
+      await expect.poll(async () => (await host.files()).length, within).toBe(n);
     }
     expect(pings()).toEqual(['/ping/start', '/ping']);
     await following.stop();

@@ -32,7 +32,12 @@ test.skipIf(!boots)(
 
       await machine.must(['systemctl', 'start', 'nexus-serve.service']);
       await machine.until(async () => (await uploads()).length > 1);
-      await new Promise((resolve) => setTimeout(resolve, 2500));
+      const good = async () =>
+        (await machine.journal('nexus-upload.service')).filter(({ message }) =>
+          message.includes('Deactivated successfully'),
+        ).length;
+      const before = await good();
+      await machine.until(async () => (await good()) > before + 1);
       expect(await uploads()).toMatchObject([{ event: 'failed' }, { event: 'recovered' }]);
     });
   },

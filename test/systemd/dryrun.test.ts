@@ -104,3 +104,34 @@ test('a secret that the configuration names as a credential is loaded by the uni
   expect(loads('nexus-pull-webhooks.service')).toEqual([hooks, key]);
   expect(loads('nexus-upload.service')).toEqual([key]);
 });
+
+test('as JSON it names all that would be done', async () => {
+  const { configFile, json } = await newDryMachine();
+  await mkdir(path.dirname(configFile), { recursive: true });
+  await writeFile(configFile, '{}', { mode: 0o600 });
+  const state = path.join(path.dirname(path.dirname(path.dirname(configFile))), '.openclaw');
+  const env = { NEXUS_CONFIG: configFile, OPENCLAW_STATE_DIR: state, PATH: '/usr/bin:/bin' };
+  const { answer } = await json(['install', '--dry-run', '--system', '--role', 'both'], { env });
+  expect(answer).toMatchObject({
+    sysusers: { path: '/etc/sysusers.d/nexus.conf', text: expect.stringContaining('u nexus ') },
+    gives: { endpoint: 'http://127.0.0.1:7788' },
+    enable: expect.arrayContaining(['nexus-serve.service', 'nexus-upload.timer', 'nexus-backfill.service']),
+    otherUnits: [],
+  });
+  expect(answer).not.toHaveProperty('refused');
+});
+
+test('an archive that the jobs have already is not hidden behind an endpoint that has none', async () => {
+  const machine = await newDryMachine();
+  const { configFile, home } = machine;
+  const dataDir = path.join(home, 'data');
+  await mkdir(path.dirname(configFile), { recursive: true });
+  await mkdir(path.join(dataDir, 'store'), { recursive: true });
+  await writeFile(configFile, JSON.stringify({ dataDir }), { mode: 0o600 });
+  const { status, stdout } = await machine.dryRun(['--system', '--role', 'both'], {
+    NEXUS_CONFIG: configFile,
+  });
+  expect(status).toBe(0);
+  expect(stdout).toContain('# not before this is done: ');
+  expect(stdout).toContain('sudo mv <home>/data/store /var/lib/nexus/.local/share/nexus/store');
+});

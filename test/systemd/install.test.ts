@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { makeClaw } from './claw.ts';
+import { hurried, makeClaw } from './claw.ts';
 import { openDoors } from './door.ts';
 import { boots, withSystemd } from './machine.ts';
 
@@ -49,11 +49,10 @@ END
 
       // Another Node: killed between writing the units and having them read.
       const { MainPID } = await machine.unit('nexus-serve.service');
-      await machine.sh('cp -r /opt/node /usr/local/lib/node-new');
+      const real = '/usr/local/lib/node-99.0.1/node';
+      await machine.sh('cp -r /opt/node /usr/local/lib/node-99.0.1');
       const other = (env: Record<string, string>) =>
-        machine.run(['/usr/local/lib/node-new/node', '/opt/nexus/bin/nexus.js', 'install'], {
-          env: { SUDO_USER: 'claw', ...env },
-        });
+        machine.run([real, '/opt/nexus/bin/nexus.js', 'install'], { env: { SUDO_USER: 'claw', ...env } });
       const path = '/opt/deadly:/usr/sbin:/usr/bin:/sbin:/bin';
       expect((await other({ PATH: path, DEADLY: 'daemon-reload' })).status).toBeUndefined();
       expect((await other({ PATH: path, DEADLY: 'restart nexus-serve.service' })).status).toBeUndefined();
@@ -61,17 +60,76 @@ END
       const updated = await other({});
       expect(updated).toMatchObject({ status: 0 });
       expect(updated.stderr).toContain('restarted nexus-serve.service');
+      expect(updated.stderr).toContain(`a path of this version alone, ${real}`);
       const { MainPID: next = '' } = await machine.unit('nexus-serve.service');
-      expect(await machine.sh(`readlink /proc/${next}/exe`)).toBe('/usr/local/lib/node-new/node');
-      expect((await machine.unit('nexus-upload.service'))['ExecStart']).toContain(
-        '/usr/local/lib/node-new/node',
-      );
+      expect(await machine.sh(`readlink /proc/${next}/exe`)).toBe(real);
+      expect((await machine.unit('nexus-upload.service'))['ExecStart']).toContain(real);
       expect((await other({})).stdout).toContain('nothing was changed');
+
+      // By a name that stays the units outlive that version.
+      await machine.sh(`mkdir /opt/links; ln -s ${real} /opt/links/node`);
+      const linked = await other({ PATH: '/opt/links:/usr/sbin:/usr/bin:/sbin:/bin' });
+      expect(linked).toMatchObject({ status: 0 });
+      expect(linked.stderr).not.toContain('of this version alone');
+      await machine.sh(`mv /usr/local/lib/node-99.0.1 /usr/local/lib/node-99.0.2
+        ln -sfn /usr/local/lib/node-99.0.2/node /opt/links/node`);
+      expect(await claw.start('nexus-upload.service')).toMatchObject({ status: 0, result: 'success' });
 
       // Killed while it wrote: what it began is nobody's unit, and goes with the others.
       await machine.sh('touch /etc/systemd/system/.nexus-upload.service.new');
       expect(await claw.uninstall()).toMatchObject({ status: 0 });
       expect(await machine.sh('find /etc/systemd /etc/sysusers.d -name "*nexus*"')).toBe('');
+    });
+  },
+);
+
+test.skipIf(!boots)(
+  'an installation whose jobs can do nothing is not called well, one that would hide an archive is refused, and what another role leaves is named',
+  { timeout: minute },
+  async () => {
+    await withSystemd(async (machine) => {
+      const claw = await makeClaw(machine, 'files-2026.7.35');
+      const backfill = 'nexus-backfill.service';
+      await claw.configure({ ...hurried, endpoint: 'http://127.0.0.1:9' });
+      const dead = await claw.install('--json');
+      expect(dead.status).toBe(3);
+      expect(JSON.parse(dead.stdout).problems).toContainEqual(
+        expect.stringMatching(/^Nexus at http:\/\/127\.0\.0\.1:9 does not answer: /),
+      );
+      await machine.until(async () => (await machine.unit(backfill))['SubState'] === 'auto-restart');
+      const again = await claw.install();
+      expect(again.status).toBe(3);
+      expect(again.stderr).toContain(`${backfill} has failed (exit status 69) and tries again`);
+
+      await claw.configure(hurried);
+      await machine.must(['systemctl', 'restart', backfill]);
+      expect(await claw.install()).toMatchObject({ status: 0 });
+      await claw.backfilled();
+      const listed = async () => {
+        const { sessions }: { sessions: { id: string; length: number }[] } = JSON.parse(
+          (await claw.nexus('sessions', 'list', '--json')).stdout,
+        );
+        return sessions.map(({ id, length }) => ({ id, length }));
+      };
+      const archived = await listed();
+      expect(archived.length).toBeGreaterThan(20);
+
+      const refused = await claw.install('--role', 'both');
+      expect(refused).toMatchObject({ status: 78, stdout: '' });
+      expect(refused.stderr).toContain(`claw's archive is in ${claw.dataDir}/store`);
+      expect(await machine.sh(`cat ${claw.configFile}`)).toBe(JSON.stringify(hurried));
+      const [, command = ''] = /Move it: `(.*)`/.exec(refused.stderr.replaceAll(/\s+/g, ' ')) ?? [];
+      await machine.sh(command.replaceAll('sudo ', ''));
+      expect(await claw.install('--role', 'both')).toMatchObject({ status: 0 });
+      expect((await claw.nexus('config', 'get', 'endpoint')).stdout).toContain('http://127.0.0.1:7788');
+      expect(await listed()).toEqual(archived);
+      expect(await claw.start('nexus-upload.service')).toMatchObject({ status: 0 });
+
+      const host = await claw.install('--role', 'host');
+      expect(host).toMatchObject({ status: 0 });
+      expect(host.stderr.replaceAll(/\s+/g, ' ')).toContain(
+        'beside the role host goes on: nexus-serve.service. To be without it: `sudo nexus uninstall && sudo nexus install --role host`',
+      );
     });
   },
 );
@@ -117,11 +175,17 @@ test.skipIf(!boots)(
       const claw = await makeClaw(machine, 'sqlite-2026.9.6');
       const taken = await openDoors(machine, [9000]);
       const channels = [{ kind: 'webhook', url: 'http://127.0.0.1:9000/' }];
-      await claw.configure({ alerts: { afterFailures: 1, channels } });
+      // What is special to systemd may be in any path.
+      const [configDirectory, hooks] = ['/home/claw/100%h of "mine"', { credential: 'hooks' }];
+      const configFile = `${configDirectory}/config.json`;
+      await claw.configure({ alerts: { afterFailures: 1, channels }, notify: { hooksToken: hooks } });
+      await machine.sh(`mkdir '${configDirectory}' '${configDirectory}/credentials'
+        mv ${claw.configFile} '${configDirectory}'; printf token > '${configDirectory}/credentials/hooks'
+        chown -R claw: '${configDirectory}'; chmod -R go= '${configDirectory}'`);
       await machine.sh(`mkdir -p /run/user/1; chmod 700 /run/user/1; chown claw: /run/user/1
         systemd-run -q --unit=claw -p User=claw -p Delegate=yes -p Type=notify -E XDG_RUNTIME_DIR=/run/user/1 \
           /lib/systemd/systemd --user`);
-      const own = { user: 'claw', env: { XDG_RUNTIME_DIR: '/run/user/1' } };
+      const own = { user: 'claw', env: { XDG_RUNTIME_DIR: '/run/user/1', NEXUS_CONFIG: configFile } };
       const installed = await machine.nexus(['install', '--role', 'both'], own);
       expect(installed).toMatchObject({ status: 0 });
       expect(installed.stderr).toContain('loginctl enable-linger claw');
@@ -133,7 +197,7 @@ test.skipIf(!boots)(
       expect(await show('nexus-serve.service')).toContain('StatusText=Listening on');
       expect((await machine.nexus(['install'], own)).stdout).toContain('nothing was changed');
 
-      await machine.sh(`printf '{' > ${claw.configFile}`);
+      await machine.sh(`printf '{' > '${configFile}'`);
       await machine.run(['systemctl', '--user', 'start', 'nexus-upload.service'], own);
       expect(await show('nexus-upload.service')).toContain('\nExecMainStatus=78\n');
       await machine.until(async () => (await taken()).length > 0);

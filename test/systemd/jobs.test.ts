@@ -1,36 +1,38 @@
 import { expect, test } from 'vitest';
 import { hurried, makeClaw } from './claw.ts';
+import { openDoors } from './door.ts';
 import { boots, withSystemd } from './machine.ts';
 
 const minute = 60_000;
 const upload = 'nexus-upload.service';
 
 test.skipIf(!boots)(
-  'each way in which a job can end shows through its unit, and the bad ones call for an alert',
+  'each way in which a job can end shows through its unit, and the bad ones are told, and their end',
   { timeout: 2 * minute },
   async () => {
     await withSystemd(async (machine) => {
       const claw = await makeClaw(machine, 'files-2026.7.35');
-      await claw.configure(hurried);
+      const taken = await openDoors(machine, [9000]);
+      const channels = [{ kind: 'webhook', url: 'http://127.0.0.1:9000/' }];
+      await claw.configure({ ...hurried, alerts: { afterFailures: 1, channels } });
       expect(await claw.install('--role', 'both')).toMatchObject({ status: 0 });
       await claw.backfilled();
       await machine.sh("systemctl stop 'nexus-*.timer'");
-      const alerts = async () => {
-        const lines = await machine.journal(`nexus-alert@${upload}.service`);
-        return lines.filter(({ message }) => message.startsWith('Starting ')).length;
-      };
-      /** How it ended, and whether that called for an alert. */
+      const alerts = async () =>
+        (await taken()).flatMap(({ body }) => (body['subject'] === 'job/upload' ? [body['event']] : []));
+      /** How it ended, and what somebody was told of that. */
       const run = async () => {
-        // systemd does not start anew what is still at work on the failure before.
-        await machine.until(
-          async () => (await machine.unit(`nexus-alert@${upload}.service`))['ActiveState'] !== 'activating',
-        );
-        const before = await alerts();
+        const before = (await alerts()).length;
         const { status, result, active } = await claw.start(upload);
-        return { status, result, active, alert: (await alerts()) > before };
+        await machine.until(async () => {
+          const { ActiveState, Job } = await machine.unit(`nexus-alert@${upload}.service`);
+          return ActiveState !== 'activating' && Job === undefined;
+        });
+        return { status, result, active, told: (await alerts()).slice(before) };
       };
-      const good = { status: 0, result: 'success', active: 'inactive', alert: false };
-      const bad = (status: number) => ({ status, result: 'exit-code', active: 'failed', alert: true });
+      const good = { status: 0, result: 'success', active: 'inactive', told: [] };
+      const again = { ...good, told: ['recovered'] };
+      const bad = (status: number) => ({ status, result: 'exit-code', active: 'failed', told: ['failed'] });
       /** How a backfill ended, which is started once, and whether systemd tries again. */
       const backfill = async () => {
         await machine.must(['systemctl', 'restart', 'nexus-backfill.service']);
@@ -52,19 +54,31 @@ test.skipIf(!boots)(
       const found = { status: 3, result: 'success', active: 'inactive' };
       expect(await claw.start('nexus-status.service')).toEqual(found);
       await machine.sh(`rm ${closed}`);
+      expect(await run()).toEqual(again);
 
-      // 64: the unit says something that nexus does not know.
-      await claw.dropIn(
-        upload,
-        '[Service]\nExecStart=\nExecStart=/opt/node/node /opt/nexus/bin/nexus.js upload --nope\n',
-      );
-      expect(await run()).toEqual(bad(64));
+      /** What the unit starts instead. */
+      const starts = (...args: string[]) =>
+        `[Service]\nExecStart=\nExecStart=/opt/node/node /opt/nexus/bin/nexus.js ${args.join(' ')}\n`;
+      // 64: the unit says something that nexus does not know, or that makes no sense.
+      for (const args of [['--nope'], ['--agent', 'nobody']]) {
+        await claw.dropIn(upload, starts('upload', ...args));
+        expect(await run()).toEqual(bad(64));
+        await claw.dropIn(upload, '[Service]\n');
+        expect(await run()).toEqual(again);
+      }
 
       // 1: a bug.
       await machine.sh(`echo 'JSON.parse = () => { throw new Error("a bug") }' > /etc/bug.cjs`);
       await claw.dropIn(upload, '[Service]\nEnvironment="NODE_OPTIONS=--require /etc/bug.cjs"\n');
       expect(await run()).toEqual(bad(1));
       await claw.dropIn(upload, '[Service]\n');
+      expect(await run()).toEqual(again);
+
+      // It does not come to its end in time.
+      await claw.dropIn(upload, `${starts('upload', '--watch')}TimeoutStartSec=5\n`);
+      expect(await run()).toMatchObject({ result: 'timeout', active: 'failed', told: ['failed'] });
+      await claw.dropIn(upload, '[Service]\n');
+      expect(await run()).toEqual(again);
 
       // 69: the endpoint is down.
       await machine.must(['systemctl', 'stop', 'nexus-serve.service']);
@@ -72,6 +86,7 @@ test.skipIf(!boots)(
       expect(await backfill()).toBe('69, activating (auto-restart)');
       await machine.must(['systemctl', 'stop', 'nexus-backfill.service']);
       await machine.must(['systemctl', 'start', 'nexus-serve.service']);
+      expect(await run()).toEqual(again);
 
       // 75: others hold its agents. No failure: the next run does it.
       await machine.sh(`systemd-run -q --unit=holder -p User=claw -p Type=exec /opt/node/node -e '
@@ -81,18 +96,24 @@ test.skipIf(!boots)(
           db.exec("BEGIN EXCLUSIVE");
           return db;
         });
-        setInterval(() => undefined, 1000);'; sleep 1`);
+        require("node:fs").writeFileSync("/tmp/held", "");
+        setInterval(() => undefined, 1000);'; until test -e /tmp/held; do sleep 0.1; done`);
       expect(await run()).toEqual({ ...good, status: 75 });
       await machine.must(['systemctl', 'stop', 'holder']);
 
       // 143: stopped.
-      await claw.dropIn(
-        upload,
-        '[Service]\nExecStart=\nExecStart=/opt/node/node /opt/nexus/bin/nexus.js upload --watch\n',
-      );
+      await claw.dropIn(upload, starts('upload', '--watch'));
+      const [sessions, id] = [
+        `${claw.stateDir}/agents/main/sessions`,
+        '02b03480-87ff-450a-adca-3c69cf41e35a',
+      ];
+      await machine.sh(`cd ${sessions}
+        cp /opt/nexus/test/fixtures/openclaw/files-2026.2.26/agents/main/sessions/${id}.jsonl x
+        touch -d '1 hour ago' x; chown claw: x; mv x ${id}.jsonl`);
       await machine.must(['systemctl', 'start', '--no-block', upload]);
-      await machine.until(async () => (await machine.unit(upload))['ActiveState'] === 'activating');
-      await new Promise((resolve) => setTimeout(resolve, 1500));
+      await machine.until(async () =>
+        (await machine.journal(upload)).some(({ message }) => message.includes('1 transcripts stored')),
+      );
       await machine.must(['systemctl', 'stop', upload]);
       expect(await machine.unit(upload)).toMatchObject({
         ActiveState: 'inactive',
@@ -110,22 +131,42 @@ test.skipIf(!boots)(
           writeFileSync("${claw.configFile}", JSON.stringify({ ...settings, apiKey: { credential: "key" } }));'`);
       expect(await run()).toEqual(bad(78));
       expect(await claw.install()).toMatchObject({ status: 0, stderr: expect.stringContaining('updated') });
-      expect(await run()).toEqual(good);
+      expect(await run()).toEqual(again);
 
-      // 77: its key is good for nothing any more.
-      await machine.must(['/opt/node/node', '/opt/nexus/bin/nexus.js', 'keys', 'add', 'other'], {
-        user: 'nexus',
-        env: { HOME: '/var/lib/nexus' },
-      });
-      await machine.must(['/opt/node/node', '/opt/nexus/bin/nexus.js', 'keys', 'remove', 'jobs-claw'], {
-        user: 'nexus',
-        env: { HOME: '/var/lib/nexus' },
-      });
+      // 77: its key is not known.
+      await machine.sh('cd /etc/nexus/credentials; cp -p key good; echo nxk_another > key');
       expect(await run()).toEqual(bad(77));
+      await machine.sh('cd /etc/nexus/credentials; mv good key');
+      expect(await run()).toEqual(again);
 
       // 78: the configuration is no JSON.
       await machine.sh(`printf '{' > ${claw.configFile}`);
       expect(await run()).toEqual(bad(78));
+    });
+  },
+);
+
+test.skipIf(!boots)(
+  'a look at the status that cannot look is a failure of its unit, and is told',
+  { timeout: minute },
+  async () => {
+    await withSystemd(async (machine) => {
+      const claw = await makeClaw(machine, 'files-2026.7.35');
+      const taken = await openDoors(machine, [9000]);
+      const channels = [{ kind: 'webhook', url: 'http://127.0.0.1:9000/' }];
+      await claw.configure({ ...hurried, alerts: { afterFailures: 1, channels } });
+      expect(await claw.install()).toMatchObject({ status: 0 });
+      await claw.backfilled();
+      await machine.sh("systemctl stop 'nexus-*.timer'");
+      const look = () => claw.start('nexus-status.service');
+      expect(await look()).toMatchObject({ result: 'success', active: 'inactive' });
+      expect(await taken()).toEqual([]);
+      await machine.sh(
+        `chown root: ${claw.dataDir}/host/ledger.sqlite*; chmod 600 ${claw.dataDir}/host/ledger.sqlite*`,
+      );
+      expect(await look()).toMatchObject({ result: 'exit-code', active: 'failed' });
+      await machine.until(async () => (await taken()).length > 0);
+      expect((await taken())[0]?.body).toMatchObject({ event: 'failed', host: 'box' });
     });
   },
 );
@@ -211,7 +252,9 @@ test.skipIf(!boots)(
       expect(beside).toEqual({ status: 0, bytes: expect.any(Number) });
       expect(beside.bytes).toBeGreaterThan(first.bytes);
 
-      await machine.sh(`systemctl kill --signal=KILL gateway; sleep 0.5; rm ${database}-shm`);
+      await machine.sh(
+        `systemctl kill --signal=KILL gateway; while systemctl is-active -q gateway; do sleep 0.1; done; rm ${database}-shm`,
+      );
       expect(await stored()).toEqual(beside);
     });
   },

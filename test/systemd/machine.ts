@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { execa } from 'execa';
+import { TestRunner } from 'vitest';
 
 const project = path.resolve(import.meta.dirname, '..', '..');
 
@@ -52,11 +53,20 @@ export interface SystemdMachine {
   until: <T>(look: () => Promise<T | undefined | false>, ms?: number) => Promise<T>;
 }
 
+/** What it takes to end a machine. */
+const graceMs = 5000;
+
 /**
  * Boots a systemd in namespaces of its own over a copy of this machine, does the work, and ends it by its pid. What
- * the work writes is gone with it. No network but its own loopback.
+ * the work writes is gone with it. No network but its own loopback. It throws before the test's time is up: a test that
+ * times out is left where it stands, and the machine with it.
  */
-export async function withSystemd<T>(work: (machine: SystemdMachine) => Promise<T>): Promise<T> {
+export async function withSystemd<T>(
+  work: (machine: SystemdMachine) => Promise<T>,
+  limit = AbortSignal.timeout((TestRunner.getCurrentTest()?.timeout ?? 60_000) - graceMs),
+): Promise<T> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  limit.addEventListener('abort', () => reject(new Error('The work was not done in time.')));
   const mounts = await mkdtemp(path.join(tmpdir(), 'nexus-cgroup-'));
   const root = await cgroupRoot(mounts);
   const group = path.join(root, `nexus-test-${process.pid}-${Date.now()}`);
@@ -72,12 +82,16 @@ export async function withSystemd<T>(work: (machine: SystemdMachine) => Promise<
   });
   try {
     const init = await firstProcess(started.pid ?? -1, () => ended);
-    const machine = machineAt(init);
-    await machine.until(
-      async () => /^(running|degraded)/.test((await machine.run(['systemctl', 'is-system-running'])).stdout),
-      20_000,
-    );
-    return await work(machine);
+    const machine = machineAt(init, limit);
+    const done = async () => {
+      await machine.until(
+        async () =>
+          /^(running|degraded)/.test((await machine.run(['systemctl', 'is-system-running'])).stdout),
+        20_000,
+      );
+      return await work(machine);
+    };
+    return await Promise.race([done(), late]);
   } catch (error) {
     if (!ended) throw error;
     throw new Error(`The machine ended: ${await end}`, { cause: error });
@@ -127,7 +141,7 @@ async function firstProcess(outer: number, ended: () => boolean): Promise<number
   throw new Error('No systemd came up.');
 }
 
-function machineAt(init: number): SystemdMachine {
+function machineAt(init: number, limit: AbortSignal): SystemdMachine {
   const inside = ['-t', String(init), '--mount', '--pid', '--uts', '--ipc', '--net', '--cgroup'];
   const path = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
@@ -135,6 +149,7 @@ function machineAt(init: number): SystemdMachine {
     command: readonly string[],
     { user, env = {} }: { user?: string; env?: Record<string, string> } = {},
   ): Promise<Ran> {
+    limit.throwIfAborted();
     const home = user === undefined ? '/root' : `/home/${user}`;
     const given = Object.entries({ PATH: path, HOME: home, LANG: 'C.UTF-8', ...env });
     const as = user === undefined ? [] : ['setpriv', `--reuid=${user}`, `--regid=${user}`, '--init-groups'];

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { execa } from 'execa';
 import { expect, onTestFinished, test } from 'vitest';
 import { marked, standingOf, writeMarked } from '../../src/systemd/unitfiles.ts';
-import { commandWord, pathWord, plainWord, word } from '../../src/systemd/units.ts';
+import { commandWord, pathWord, plainWord, restOfLine, word } from '../../src/systemd/units.ts';
 import { analyzes } from './machine.ts';
 import { newDryMachine } from './installed.ts';
 
@@ -68,6 +68,8 @@ test('whatever a path holds, systemd reads it as one word', () => {
   expect(word('/a%b')).toBe('/a%%b');
   expect(commandWord('/a$b')).toBe('"/a$$b"');
   expect(pathWord('/a:b')).toBe('"-/a:b"');
+  expect(restOfLine('/a b%c"')).toBe('/a b%%c"');
+  expect(() => restOfLine('/a\nUser=root')).toThrow('cannot stand in a unit file');
   expect(() => word('/a\nUser=root')).toThrow('cannot stand in a unit file');
   for (const text of ['/plain', '/a b', '/a%b"c\\d', "/it's"]) expect(plainWord(word(text))).toBe(text);
 });
