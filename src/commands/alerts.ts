@@ -4,7 +4,7 @@ import { describeChannel, nameOf, openChannels } from '../channels/open.ts';
 import type { Context, Surroundings } from '../context.ts';
 import { describe, exit, exitStatus, NexusError } from '../errors.ts';
 import { formatAge } from '../format.ts';
-import { type AlertSurroundings, hasHostAlerts, withHostAlerts } from '../jobs/hostalerts.ts';
+import { type AlertSurroundings, lookAtHostAlerts } from '../jobs/hostalerts.ts';
 
 /** Sends one notice through every channel and says what each answered; 3 when one did not take it. */
 export async function test(context: Context): Promise<number> {
@@ -47,7 +47,7 @@ export async function test(context: Context): Promise<number> {
 /** What is latched: alerts that last, and those whose end has not reached everybody. Changes nothing. */
 export async function list(context: Context): Promise<void> {
   const { config, output, now } = context;
-  const all = hasHostAlerts(config) ? await withHostAlerts(context, (alerts) => alerts.list()) : [];
+  const all = await lookAtHostAlerts(context);
   const names = config.alerts.channels.map(
     (settings) => [nameOf(settings), describeChannel(settings)] as const,
   );

@@ -7,6 +7,7 @@ import { formatAge, formatDuration, formatItems } from '../format.ts';
 import { isLeftAlone } from '../jobs/failures.ts';
 import { type Ledger, ledgerFile, openLedger, type Run } from '../jobs/ledger.ts';
 import { mailStore } from '../jobs/mailfailures.ts';
+import { missingOf } from '../jobs/missing.ts';
 import { type Standing, standingOf } from '../jobs/standing.ts';
 import { archivePlace, isFresh, openMailbox, openNexus } from '../open.ts';
 import { locate, type State } from '../openclaw/locate.ts';
@@ -74,7 +75,7 @@ export async function status(context: Context, { alert = false }: StatusOptions 
   const now = context.now().getTime();
   const problems: Problem[] = [];
   const [{ nexus, failure }, looks] = await Promise.all([reach(context, problems), looksOf(context, now)]);
-  const ledger = existsSync(ledgerFile(config)) ? openLedger(ledgerFile(config), output.warn) : undefined;
+  const ledger = openHere(context, problems);
   try {
     const state = await openclawState(context, problems, looks);
     // Out of reach it is taken for the one that was shipped to last.
@@ -85,6 +86,7 @@ export async function status(context: Context, { alert = false }: StatusOptions 
         if (config.agents[agent.id]?.skip === true) continue;
         agents.push(await standingOf(state, agent, config, ledger, store, now));
       }
+    problems.push(...problemsMissing(state, agents, config, ledger, store));
     const jobs = lastRuns(ledger);
     const units = await unitsHere(looks, { config, ledger, state, now });
     const { backfillSince } = units;
@@ -101,6 +103,8 @@ export async function status(context: Context, { alert = false }: StatusOptions 
     problems.push(...problemsOfJobs(jobs, agents, units.silent, first));
     const mail = await mailHere(context, nexus, agents, now);
     problems.push(...(mail?.problems ?? []));
+    if (config.alerts.channels.length > 0)
+      problems.push(...(await (await import('./statuschannels.ts')).channelProblems(context, now)));
     const standing: Status = {
       schemaVersion: 1,
       command: 'status',
@@ -129,6 +133,18 @@ export async function status(context: Context, { alert = false }: StatusOptions 
   } finally {
     ledger?.close();
   }
+}
+
+/** One that is damaged is put aside, and what was in it is not known for a while. */
+function openHere({ config, output }: Context, problems: Problem[]): Ledger | undefined {
+  if (!existsSync(ledgerFile(config))) return undefined;
+  return openLedger(ledgerFile(config), (message, facts) => {
+    output.warn(message, facts);
+    problems.push({
+      problem: message,
+      next: 'The next upload takes up what it said. Look at the disk, for example with dmesg.',
+    });
+  });
 }
 
 /** What systemd says, where it runs and has units of Nexus: a machine without is not slowed. */
@@ -287,6 +303,29 @@ function problemsOf(standing: Standing, now: number, first: boolean): Problem[] 
       next: first ? 'The backfill that is running is on its way to it.' : 'Run `nexus backfill` now.',
     });
   return problems;
+}
+
+/** Agents of which nothing is left here, though they were archived. */
+function problemsMissing(
+  state: State | undefined,
+  standings: readonly Standing[],
+  config: Config,
+  ledger: Ledger | undefined,
+  store: string,
+): Problem[] {
+  if (state === undefined || ledger === undefined) return [];
+  const there = standings.filter(
+    ({ eras, refused, unreadable }) => Object.keys(eras).length + refused.length + unreadable.length > 0,
+  );
+  return missingOf(
+    state,
+    config,
+    ledger.shippedAgents(store),
+    (id) => !there.some(({ agent }) => agent === id),
+  ).map(({ agent, reason, next }) => ({
+    problem: agent === undefined ? reason : `${agent}: ${reason}`,
+    next,
+  }));
 }
 
 /** What failed so often that no run tries it any more. */

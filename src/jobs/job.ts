@@ -15,6 +15,7 @@ import { aliasOf, chooseAgents } from './choosing.ts';
 import { type Failure, isSetAside, setAsideReason } from './failures.ts';
 import { rememberRun } from './lastruns.ts';
 import { ledgerFile, openLedger } from './ledger.ts';
+import { type Missing, missingOf } from './missing.ts';
 import { watchOutages } from './outages.ts';
 import { leftAlone, type RunOptions } from './sortout.ts';
 
@@ -121,12 +122,19 @@ export async function runJob(
     const store = nexus === undefined ? '' : await nexus.storeId();
     const candidates = await lookAt(request, around, state, chosen, report, fail);
     const settings = runOptions(request, config);
+    const missing = await missingHere(request, around, state, candidates, ledger.shippedAgents(store));
+    noteMissing(missing, state.stateDir, fail);
     const tell = progressOver(candidates, around.progress);
     for (const { id, as, ...first } of candidates) {
       if (around.signal.aborted) break;
       const audit = emptyAudit();
       if (as !== id) audit.as = as;
       report.agents[id] = audit;
+      const gone = missing.find(({ agent }) => agent === undefined || agent === id);
+      if (gone !== undefined) {
+        if (gone.agent === id) audit.found = audit.failed = 1;
+        continue;
+      }
       const preview = (listing: Listing) => {
         return {
           ledger,
@@ -264,6 +272,36 @@ async function lookAt(
     candidates.push({ id: agent.id, as, listing: await list('asked'), listedAt, list });
   }
   return candidates;
+}
+
+/** Of the agents that were asked for; all that there are have to be missing before OpenClaw is. */
+async function missingHere(
+  request: JobRequest,
+  { config, signal }: JobSurroundings,
+  state: State,
+  candidates: readonly Candidate[],
+  archived: ReadonlyMap<string, number>,
+): Promise<Missing[]> {
+  if (archived.size === 0 || signal.aborted) return [];
+  const empty = new Set<string>();
+  for (const { id, listing, list } of candidates)
+    if (isEmpty(listing) && (request.everything || isEmpty(await list('everything')))) empty.add(id);
+  const missing = missingOf(state, config, archived, (agent) => empty.has(agent));
+  return missing.filter(({ agent }) => agent === undefined || candidates.some(({ id }) => id === agent));
+}
+
+function isEmpty({ places, skipped, unreadable }: Listing): boolean {
+  return places.length + skipped.length + unreadable.length === 0;
+}
+
+function noteMissing(missing: readonly Missing[], stateDir: string, fail: Fail): void {
+  for (const { agent, reason, next } of missing) {
+    const item = agent === undefined ? stateDir : `agent ${agent}`;
+    fail(
+      { item, reason: `${reason} ${next}` },
+      { ...(agent === undefined ? {} : { agent }), code: 'not_found' },
+    );
+  }
 }
 
 function runOptions(request: JobRequest, config: Config): RunOptions {
