@@ -4,9 +4,9 @@ import { type Config, openclawEnvironment } from '../config.ts';
 import type { Context } from '../context.ts';
 import { describe, exit, exitStatus, failedWith, NexusError } from '../errors.ts';
 import { formatAge, formatDuration, formatItems } from '../format.ts';
-import { isLeftAlone } from '../jobs/failures.ts';
+import { concerning, isLeftAlone, mailStore } from '../jobs/failures.ts';
+import { workedOn } from '../jobs/choosing.ts';
 import { type Ledger, ledgerFile, openLedger, type Run } from '../jobs/ledger.ts';
-import { mailStore } from '../jobs/mailfailures.ts';
 import { missingOf } from '../jobs/missing.ts';
 import { type Standing, standingOf } from '../jobs/standing.ts';
 import { archivePlace, isFresh, openMailbox, openNexus } from '../open.ts';
@@ -87,7 +87,7 @@ export async function status(context: Context, { alert = false }: StatusOptions 
         agents.push(await standingOf(state, agent, config, ledger, store, now));
       }
     problems.push(...problemsMissing(state, agents, config, ledger, store));
-    const jobs = lastRuns(ledger);
+    const jobs = lastRuns(ledger, state && new Set(agents.map(({ agent }) => agent)));
     const units = await unitsHere(looks, { config, ledger, state, now });
     const { backfillSince } = units;
     // History waits for it, and that is as it should be.
@@ -98,7 +98,7 @@ export async function status(context: Context, { alert = false }: StatusOptions 
           ...units.notes,
         ]
       : units.notes;
-    problems.push(...units.problems, ...problemsSetAside(ledger, config.setAsideAfter));
+    problems.push(...units.problems, ...problemsSetAside(ledger, config, store, state));
     problems.push(...agents.flatMap((agent) => problemsOf(agent, now, first)));
     problems.push(...problemsOfJobs(jobs, agents, units.silent, first));
     const mail = await mailHere(context, nexus, agents, now);
@@ -238,13 +238,13 @@ function isElsewhere(looks: readonly Look[]): boolean {
   return hosts.length > 0 ? hosts.every((look) => !isMe(userOf(look))) : looks.length > 0;
 }
 
-/** Of pulls only where one ran: most hosts have no webhooks. */
-function lastRuns(ledger: Ledger | undefined): Status['jobs'] {
+/** Of pulls only where one ran: most hosts have no webhooks. Of an agent that is gone nothing will be well again. */
+function lastRuns(ledger: Ledger | undefined, known: ReadonlySet<string> | undefined): Status['jobs'] {
   const runs = [...jobNames, pullName].map((job): [string, JobStanding | null] => {
     const [run, ...earlier] = ledger?.runs(job, mostRuns) ?? [];
     if (run === undefined) return [job, null];
     const { startedAt, endedAt, ok, report } = run;
-    const unwell = ok ? leftUnwell(run, earlier) : [];
+    const unwell = ok ? leftUnwell(run, earlier).filter((agent) => known?.has(agent) ?? true) : [];
     return [job, { startedAt, endedAt, ok, report, ...(unwell.length > 0 ? { unwell } : {}) }];
   });
   return Object.fromEntries(runs.filter(([job, run]) => job !== pullName || run !== null));
@@ -329,9 +329,14 @@ function problemsMissing(
 }
 
 /** What failed so often that no run tries it any more. */
-function problemsSetAside(ledger: Ledger | undefined, after: number): Problem[] {
-  return (ledger?.allFailures() ?? [])
-    .filter((failure) => isLeftAlone(failure, after))
+function problemsSetAside(
+  ledger: Ledger | undefined,
+  config: Config,
+  store: string,
+  state: State | undefined,
+): Problem[] {
+  return concerning(ledger?.allFailures() ?? [], store, state && workedOn(state, config))
+    .filter((failure) => isLeftAlone(failure, config.setAsideAfter))
     .map(({ store, agent, item, count, reason }) => ({
       problem: `${agent}: ${store === mailStore ? 'the webhook ' : ''}${item} is set aside after ${count} failures: ${reason}`,
       next:

@@ -11,6 +11,7 @@ import type { Listing, Place } from '../openclaw/source.ts';
 import { type Audit, closeReport, emptyAudit, type FailedItem, type Report, skip } from '../report.ts';
 import { underLock } from './agentlock.ts';
 import { previewAgent, runAgent } from './agentrun.ts';
+import { endBackfill } from './backfillend.ts';
 import { aliasOf, chooseAgents } from './choosing.ts';
 import { type Failure, isSetAside, setAsideReason } from './failures.ts';
 import { rememberRun } from './lastruns.ts';
@@ -204,6 +205,12 @@ export async function runJob(
     if (stopped !== undefined) report.interrupted = stopped;
     closeReport(report, now());
     if (!request.dryRun) rememberRun(ledger, report, report.done > 0, now(), warn, around.stays);
+    const isWhole = request.job === 'upload' && request.agents.length === 0 && !request.dryRun;
+    // A round of many would list everything every few seconds.
+    if (isWhole && report.ok && (around.stays !== true || report.done > 0)) {
+      const remaining = candidates.map(({ id, as, list }) => ({ id, as, list: () => list('everything') }));
+      await endBackfill(ledger, store, remaining, settings, now);
+    }
     return { report, unavailable: outages?.last() ?? false };
   } finally {
     ledger.close();
