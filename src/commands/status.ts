@@ -1,18 +1,16 @@
-import { existsSync } from 'node:fs';
 import { isSettings, type Settings } from '../configfile.ts';
 import { type Config, openclawEnvironment } from '../config.ts';
 import type { Context } from '../context.ts';
 import { describe, exit, exitStatus, failedWith, NexusError } from '../errors.ts';
-import { formatAge, formatDuration, formatItems } from '../format.ts';
-import { concerning, isLeftAlone, mailStore } from '../jobs/failures.ts';
-import { workedOn } from '../jobs/choosing.ts';
-import { type Ledger, ledgerFile, openLedger, type Run } from '../jobs/ledger.ts';
-import { missingOf } from '../jobs/missing.ts';
+import { formatAge, formatCount, formatDuration, formatItems } from '../format.ts';
+import type { Ledger, Run } from '../jobs/ledger.ts';
 import { type Standing, standingOf } from '../jobs/standing.ts';
 import { archivePlace, isFresh, openMailbox, openNexus } from '../open.ts';
 import { locate, type State } from '../openclaw/locate.ts';
 import { isMe, type Look, lookAtUnits, userOf } from '../systemd/unitstates.ts';
 import { valueAt } from '../settings.ts';
+import { few } from './few.ts';
+import { openHere, problemsMissing, problemsSetAside } from './statusledger.ts';
 import { logStatus } from './statuslog.ts';
 import { type AgentMail, type Mail, mailOf, type Problem, usesMail } from './statusmail.ts';
 import { showStatus } from './statusshow.ts';
@@ -133,18 +131,6 @@ export async function status(context: Context, { alert = false }: StatusOptions 
   } finally {
     ledger?.close();
   }
-}
-
-/** One that is damaged is put aside, and what was in it is not known for a while. */
-function openHere({ config, output }: Context, problems: Problem[]): Ledger | undefined {
-  if (!existsSync(ledgerFile(config))) return undefined;
-  return openLedger(ledgerFile(config), (message, facts) => {
-    output.warn(message, facts);
-    problems.push({
-      problem: message,
-      next: 'The next upload takes up what it said. Look at the disk, for example with dmesg.',
-    });
-  });
 }
 
 /** What systemd says, where it runs and has units of Nexus: a machine without is not slowed. */
@@ -275,20 +261,35 @@ function auditsIn({ report }: Run): Settings {
 /** `first`: the first backfill is on its way to what waits. */
 function problemsOf(standing: Standing, now: number, first: boolean): Problem[] {
   const { agent, oversized, unreadable } = standing;
-  const problems = unreadable.map(({ path, reason, command }) => ({
-    problem: reason.includes(path) ? `${agent}: ${reason}` : `${agent}: ${path}: ${reason}`,
-    next: `Look with \`${command}\`.`,
-  }));
+  const problems = few(
+    unreadable,
+    ({ path, reason, command }) => ({
+      problem: reason.includes(path) ? `${agent}: ${reason}` : `${agent}: ${path}: ${reason}`,
+      next: `Look with \`${command}\`.`,
+    }),
+    (count) => ({
+      problem: `${agent}: ${formatCount(count)} more cannot be read.`,
+      next: '`nexus status --json` names them all.',
+    }),
+  );
   if (oversized.length > 0)
     problems.push({
       problem: `${agent}: ${formatItems(oversized.length, 'transcript')} larger than maxTranscriptBytes: ${oversized.slice(0, 3).join(', ')}.`,
       next: 'Raise it with `nexus config set maxTranscriptBytes BYTES`, 0 for no limit.',
     });
-  for (const { item, reason } of standing.refused)
-    problems.push({
-      problem: `${agent}: ${item} is not shipped: ${reason}.`,
-      next: 'Move it away, or put the transcript itself in its place.',
-    });
+  problems.push(
+    ...few(
+      standing.refused,
+      ({ item, reason }) => ({
+        problem: `${agent}: ${item} is not shipped: ${reason}.`,
+        next: 'Move it away, or put the transcript itself in its place.',
+      }),
+      (count) => ({
+        problem: `${agent}: ${formatCount(count)} more are not shipped.`,
+        next: '`nexus status --json` names them all.',
+      }),
+    ),
+  );
   const waiting = Object.values(standing.eras).reduce((sum, era) => sum + era.unshipped, 0);
   const oldest = standing.oldestUnshippedAt === undefined ? now : Date.parse(standing.oldestUnshippedAt);
   if (!first && waiting > 0 && now - oldest >= lagMs)
@@ -303,47 +304,6 @@ function problemsOf(standing: Standing, now: number, first: boolean): Problem[] 
       next: first ? 'The backfill that is running is on its way to it.' : 'Run `nexus backfill` now.',
     });
   return problems;
-}
-
-/** Agents of which nothing is left here, though they were archived. */
-function problemsMissing(
-  state: State | undefined,
-  standings: readonly Standing[],
-  config: Config,
-  ledger: Ledger | undefined,
-  store: string,
-): Problem[] {
-  if (state === undefined || ledger === undefined) return [];
-  const there = standings.filter(
-    ({ eras, refused, unreadable }) => Object.keys(eras).length + refused.length + unreadable.length > 0,
-  );
-  return missingOf(
-    state,
-    config,
-    ledger.shippedAgents(store),
-    (id) => !there.some(({ agent }) => agent === id),
-  ).map(({ agent, reason, next }) => ({
-    problem: agent === undefined ? reason : `${agent}: ${reason}`,
-    next,
-  }));
-}
-
-/** What failed so often that no run tries it any more. */
-function problemsSetAside(
-  ledger: Ledger | undefined,
-  config: Config,
-  store: string,
-  state: State | undefined,
-): Problem[] {
-  return concerning(ledger?.allFailures() ?? [], store, state && workedOn(state, config))
-    .filter((failure) => isLeftAlone(failure, config.setAsideAfter))
-    .map(({ store, agent, item, count, reason }) => ({
-      problem: `${agent}: ${store === mailStore ? 'the webhook ' : ''}${item} is set aside after ${count} failures: ${reason}`,
-      next:
-        store === mailStore
-          ? 'It is pending still. When it is mended, run `nexus retry` with its id or --all; `nexus webhooks drop` with its id gives it up.'
-          : `When it is mended, run \`nexus retry\` with its name or --all.`,
-    }));
 }
 
 /** `silent`: jobs of which something worse is told already. */
