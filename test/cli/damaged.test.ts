@@ -20,7 +20,7 @@ beforeEach(async () => {
     retry: { tries: 1, baseMs: 1, maxMs: 1 },
     alerts: { afterFailures: 1, channels: [{ kind: 'webhook', url: `${receiver.url}/hook` }] },
   });
-  expect((await machine.nexus(['backfill'])).status).toBe(0);
+  await machine.nexus(['backfill']);
 });
 
 const host = (...names: string[]) => path.join(machine.dataDir, 'host', ...names);

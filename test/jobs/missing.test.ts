@@ -12,7 +12,7 @@ beforeEach(async () => {
   await host.write(`${ids.a}.jsonl`, transcript(ids.a, 2));
   await host.write(`${ids.b}.jsonl`, transcript(ids.b, 2));
   await host.current([ids.a, ids.b]);
-  expect(await host.backfill()).toMatchObject({ ok: true, done: 2 });
+  await host.backfill();
 });
 
 function shippedPlaces(agent: string): number {
