@@ -76,17 +76,23 @@ export async function list(context: Context): Promise<void> {
     );
 }
 
+/** A column of the list is as wide as its widest; those that did not take it come first. */
+const mostTold = 2;
+
 function toldOf({ deliveries, recovered }: Latched, known: Map<string, string>): string {
   const event = recovered === undefined ? 'raised' : 'recovered';
   const told = deliveries
     .filter((one) => one.event === event)
+    .sort((one, other) => Number(one.state === 'sent') - Number(other.state === 'sent'))
     .map(({ channel, state, reason }) => {
       const name = known.get(channel) ?? channel;
       return state === 'sent'
         ? name
         : `${name}: ${state === 'sending' ? 'being sent' : (reason ?? 'not yet')}`;
     });
-  return told.length === 0 ? 'nobody' : told.join(', ');
+  if (told.length === 0) return 'nobody';
+  const more = told.length - mostTold;
+  return [...told.slice(0, mostTold), ...(more > 0 ? [`and ${more} more (--json)`] : [])].join(', ');
 }
 
 /** What `OnFailure=` starts: tells that a unit has failed. Needs no configuration that is right. */

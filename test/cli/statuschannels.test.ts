@@ -50,3 +50,12 @@ test('a channel that was taken out of the configuration is none', async () => {
   await machine.configure(quick);
   expect((await machine.nexus(['status'])).status).toBe(0);
 });
+
+test('of many channels the list of alerts names those that did not take it, and counts the others', async () => {
+  const dead = { kind: 'webhook', url: `${receiver.url}/hook` };
+  const files = Array.from({ length: 9 }, (_, n) => ({ kind: 'command', command: ['/bin/true', `${n}`] }));
+  await machine.configure({ ...quick, alerts: { afterFailures: 1, channels: [...files, dead] } });
+  await machine.nexus(['upload'], down);
+  const { stdout } = await machine.nexus(['alerts', 'list']);
+  expect(stdout).toMatch(/webhook json: .*404.*, command \/bin\/true, and 8 more \(--json\)/);
+});
