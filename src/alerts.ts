@@ -277,20 +277,31 @@ function dueOn(
   now: number,
   leaseMs: number,
 ): { event: Delivery['event']; notice: Notice } | undefined {
+  const untold = untoldOn(latched, channel, now);
+  if (untold === undefined) return undefined;
+  // A clock that was wrong must not keep it for ever.
+  const until = untold.delivery === undefined ? 0 : Date.parse(untold.delivery.at);
+  if (until > now && until - now <= Math.max(leaseMs, pauseMs.most)) return undefined;
+  return untold;
+}
+
+/** What a channel has not taken yet and shall, and how far that is. */
+export function untoldOn(
+  latched: Latched,
+  channel: string,
+  now: number,
+): { event: Delivery['event']; notice: Notice; delivery: Delivery | undefined } | undefined {
   const { raised, recovered, deliveries } = latched;
   const of = (event: Delivery['event']) =>
     deliveries.find((one) => one.channel === channel && one.event === event);
   const event = recovered === undefined ? 'raised' : 'recovered';
   const delivery = of(event);
   if (delivery?.state === 'sent') return undefined;
-  // A clock that was wrong must not keep it for ever.
-  const until = delivery === undefined ? 0 : Date.parse(delivery.at);
-  if (until > now && until - now <= Math.max(leaseMs, pauseMs.most)) return undefined;
-  if (recovered === undefined) return { event, notice: raised };
+  if (recovered === undefined) return { event, notice: raised, delivery };
   // A channel that was set up since knows nothing of what is over.
   const concerned = of('raised') !== undefined || latched.channels.includes(channel);
   if (!concerned || now - Date.parse(recovered.at) > staleMs) return undefined;
-  return { event, notice: recovered };
+  return { event, notice: recovered, delivery };
 }
 
 interface Parts {

@@ -1,3 +1,5 @@
+import { statfsSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { NexusError } from './errors.ts';
 
 const remedies: Record<string, string> = {
@@ -70,6 +72,24 @@ export function openingError(error: unknown, directory: string): unknown {
   );
 }
 
+/** SQLite's shared memory on a full disk is an I/O error to it, and no open file a missing right. */
+function isFull(sqlite: number, path: string): boolean {
+  if (sqlite === 13) return true;
+  return (sqlite === 10 || sqlite === 14) && hasNoSpace(path);
+}
+
+/** The file system of this path, or of where it would be, takes no page more. Of what cannot be asked it is not said. */
+function hasNoSpace(path: string): boolean {
+  for (const at of [path, dirname(path)])
+    try {
+      const { bavail, bsize } = statfsSync(at);
+      return bavail * bsize < 65_536;
+    } catch (error) {
+      if (errnoOf(error) === undefined) throw error;
+    }
+  return false;
+}
+
 /**
  * What the disk or SQLite said, as a NexusError that names `path`: `corrupt` when the bytes are not a database,
  * `unavailable` for everything a later try or a person may cure. A NexusError, or a bug, comes back unchanged.
@@ -88,11 +108,12 @@ export function diskError(error: unknown, path: string): unknown {
       retryAfter: 5,
       cause: error,
     });
-  const code = sqlite === undefined ? errnoOf(error) : sqliteCodes[sqlite];
+  const code = sqlite === undefined ? errnoOf(error) : isFull(sqlite, path) ? 'ENOSPC' : sqliteCodes[sqlite];
   if (code === undefined) return error;
   const hint = remedies[code];
   const detail = error instanceof Error ? error.message : String(error);
-  return new NexusError('unavailable', `Cannot use ${path}: ${detail}.`, {
+  const why = code === 'ENOSPC' && sqlite !== undefined ? `no space is left (${detail})` : detail;
+  return new NexusError('unavailable', `Cannot use ${path}: ${why}.`, {
     ...(hint === undefined ? {} : { hint }),
     retryAfter: 30,
     cause: error,

@@ -4,7 +4,7 @@ import { describeChannel, nameOf } from '../channels/open.ts';
 import type { Context, Surroundings } from '../context.ts';
 import { describe, exit, exitStatus, NexusError } from '../errors.ts';
 import { formatAge } from '../format.ts';
-import { type AlertSurroundings, hasHostAlerts, sendToAll, withHostAlerts } from '../jobs/hostalerts.ts';
+import { type AlertSurroundings, lookAtHostAlerts, sendToAll } from '../jobs/hostalerts.ts';
 
 /** Sends one notice through every channel and says what each answered; 3 when one did not take it. */
 export async function test(context: Context): Promise<number> {
@@ -41,8 +41,7 @@ export async function test(context: Context): Promise<number> {
 /** What is latched: alerts that last, and those whose end has not reached everybody. Changes nothing. */
 export async function list(context: Context): Promise<void> {
   const { config, output, now } = context;
-  const ofHost = hasHostAlerts(config) ? await withHostAlerts(context, (alerts) => alerts.list()) : [];
-  const all = [...ofHost, ...(await ofStore(context))];
+  const all = [...(await lookAtHostAlerts(context)), ...(await ofStore(context))];
   const names = config.alerts.channels.map(
     (settings) => [nameOf(settings), describeChannel(settings)] as const,
   );
@@ -84,17 +83,23 @@ async function ofStore({ config }: Context): Promise<Latched[]> {
   }
 }
 
+/** A column of the list is as wide as its widest; those that did not take it come first. */
+const mostTold = 2;
+
 function toldOf({ deliveries, recovered }: Latched, known: Map<string, string>): string {
   const event = recovered === undefined ? 'raised' : 'recovered';
   const told = deliveries
     .filter((one) => one.event === event)
+    .sort((one, other) => Number(one.state === 'sent') - Number(other.state === 'sent'))
     .map(({ channel, state, reason }) => {
       const name = known.get(channel) ?? channel;
       return state === 'sent'
         ? name
         : `${name}: ${state === 'sending' ? 'being sent' : (reason ?? 'not yet')}`;
     });
-  return told.length === 0 ? 'nobody' : told.join(', ');
+  if (told.length === 0) return 'nobody';
+  const more = told.length - mostTold;
+  return [...told.slice(0, mostTold), ...(more > 0 ? [`and ${more} more (--json)`] : [])].join(', ');
 }
 
 /** What `OnFailure=` starts: tells that a unit has failed. Needs no configuration that is right. */

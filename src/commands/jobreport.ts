@@ -1,6 +1,6 @@
 import { openclawEnvironment } from '../config.ts';
 import type { Context } from '../context.ts';
-import { formatBytes, formatDuration, formatItems } from '../format.ts';
+import { formatBytes, formatCount, formatDuration, formatItems } from '../format.ts';
 import type { Attending } from '../jobs/attend.ts';
 import { setAsideSummary } from '../jobs/failures.ts';
 import type { JobSurroundings, Progress } from '../jobs/job.ts';
@@ -8,12 +8,10 @@ import type { Facts } from '../logline.ts';
 import { openNexus } from '../open.ts';
 import type { Output } from '../output.ts';
 import { type FailedItem, type Report, skippedIn } from '../report.ts';
+import { mostNamed } from './few.ts';
 
 /** Nobody reads faster, and a run over fifty thousand transcripts says as much. */
 const betweenUpdatesMs = 100;
-
-/** How many failed items are named on a terminal; `--json` names all. */
-const mostNamed = 20;
 
 /** What attends the runs of a job: its monitor and its alerts. */
 export function attendingIn(context: Context, dryRun: boolean): Attending {
@@ -29,6 +27,7 @@ export async function withProgress<T>(
 ): Promise<T> {
   const { config, env, output, signal, now } = context;
   const line = output.progress();
+  const log = logFailed(output, () => now().getTime());
   const began = now().getTime();
   let told = Number.NEGATIVE_INFINITY;
   try {
@@ -39,7 +38,7 @@ export async function withProgress<T>(
       now,
       openNexus: () => openNexus(config, signal, context.version, { say: output.debug }),
       warn: output.warn,
-      failed: logFailed(output),
+      failed: log.failed,
       progress: (state) => {
         const elapsed = now().getTime() - began;
         if (elapsed - told < betweenUpdatesMs) return;
@@ -48,6 +47,7 @@ export async function withProgress<T>(
       },
     });
   } finally {
+    log.rest();
     line.stop();
   }
 }
@@ -64,10 +64,44 @@ export function progressText(state: Progress, elapsedMs: number): string {
   );
 }
 
-/** Names what fails in the log, when it fails: a backfill may take hours. People are told at the end. */
-export function logFailed(output: Output): (item: FailedItem, facts: Facts) => void {
-  return ({ item, reason }, facts) => {
-    if (!output.forPeople) output.error(named({ item, reason }), { item, ...facts });
+/** Of failures of one kind so many are named in this time: a directory that is closed is one failure for each file. */
+const namingMs = 60_000;
+
+export interface FailureLog {
+  failed: (item: FailedItem, facts: Facts) => void;
+  /** At the end: how many were not named. */
+  rest: () => void;
+}
+
+/**
+ * Names what fails in the log, when it fails: a backfill may take hours. Of one kind, by its code, the first are named
+ * and the others counted, each minute. People are told at the end.
+ */
+export function logFailed(output: Output, now: () => number): FailureLog {
+  const kinds = new Map<string, { since: number; count: number }>();
+  const tellRest = (code: string, count: number) => {
+    if (count > mostNamed)
+      output.error(`${formatCount(count - mostNamed)} more failed alike; --json names them all.`, {
+        code,
+        failed: count - mostNamed,
+      });
+  };
+  return {
+    failed({ item, reason }, facts) {
+      if (output.forPeople) return;
+      const code = String(facts['code'] ?? '');
+      let kind = kinds.get(code);
+      if (kind === undefined || Math.abs(now() - kind.since) >= namingMs) {
+        tellRest(code, kind?.count ?? 0);
+        kinds.set(code, (kind = { since: now(), count: 0 }));
+      }
+      kind.count++;
+      if (kind.count <= mostNamed) output.error(named({ item, reason }), { item, ...facts });
+    },
+    rest() {
+      for (const [code, { count }] of kinds) tellRest(code, count);
+      kinds.clear();
+    },
   };
 }
 

@@ -27,6 +27,7 @@ const graceMs = 5_000;
 export async function pull(context: Context, options: PullOptions): Promise<number> {
   const { config, env, output, signal, now, version } = context;
   const line = output.progress();
+  const log = logFailed(output, () => now().getTime());
   const grace = afterwards(signal, graceMs);
   let delivered = 0;
   const around: PullSurroundings = {
@@ -36,7 +37,7 @@ export async function pull(context: Context, options: PullOptions): Promise<numb
     signal,
     now,
     warn: output.warn,
-    failed: logFailed(output),
+    failed: log.failed,
     progress(items) {
       delivered += items;
       if (options.follow !== true) line.update(`pull-webhooks: ${formatItems(delivered, 'item')} delivered`);
@@ -54,9 +55,11 @@ export async function pull(context: Context, options: PullOptions): Promise<numb
         })
       : attend(attending, 'pull-webhooks')((begun) => runPull(request, { ...around, begun })));
     line.stop();
+    log.rest();
     showPull(output, report, options.follow === true);
     return pullStatus(report, unavailable);
   } finally {
+    log.rest();
     line.stop();
     grace.end();
   }

@@ -1,18 +1,17 @@
-import { existsSync } from 'node:fs';
 import { isSettings, type Settings } from '../configfile.ts';
 import { type Config, openclawEnvironment } from '../config.ts';
 import type { Context } from '../context.ts';
 import { describe, exit, exitStatus, failedWith, NexusError } from '../errors.ts';
-import { formatAge, formatDuration, formatItems } from '../format.ts';
-import { isLeftAlone } from '../jobs/failures.ts';
-import { type Ledger, ledgerFile, openLedger, type Run } from '../jobs/ledger.ts';
-import { mailStore } from '../jobs/mailfailures.ts';
+import { formatAge, formatCount, formatDuration, formatItems } from '../format.ts';
+import type { Ledger, Run } from '../jobs/ledger.ts';
 import { type Standing, standingOf } from '../jobs/standing.ts';
 import { archivePlace, isFresh, openMailbox, openNexus } from '../open.ts';
 import { locate, type State } from '../openclaw/locate.ts';
 import { isMe, type Look, lookAtUnits, userOf } from '../systemd/unitstates.ts';
 import { valueAt } from '../settings.ts';
 import type { AlertDue } from './statusalerts.ts';
+import { few } from './few.ts';
+import { openHere, problemsMissing, problemsSetAside } from './statusledger.ts';
 import { logStatus } from './statuslog.ts';
 import { type AgentMail, type Mail, mailOf, type Problem, usesMail } from './statusmail.ts';
 import { showStatus } from './statusshow.ts';
@@ -84,7 +83,7 @@ async function look(context: Context, alertDue?: AlertDue): Promise<number> {
   const now = context.now().getTime();
   const problems: Problem[] = [];
   const [{ nexus, failure }, looks] = await Promise.all([reach(context, problems), looksOf(context, now)]);
-  const ledger = existsSync(ledgerFile(config)) ? openLedger(ledgerFile(config), output.warn) : undefined;
+  const ledger = openHere(context, problems);
   try {
     const state = await openclawState(context, problems, looks);
     // Out of reach it is taken for the one that was shipped to last.
@@ -95,7 +94,8 @@ async function look(context: Context, alertDue?: AlertDue): Promise<number> {
         if (config.agents[agent.id]?.skip === true) continue;
         agents.push(await standingOf(state, agent, config, ledger, store, now));
       }
-    const jobs = lastRuns(ledger);
+    problems.push(...problemsMissing(state, agents, config, ledger, store));
+    const jobs = lastRuns(ledger, state && new Set(agents.map(({ agent }) => agent)));
     const units = await unitsHere(looks, { config, ledger, state, now });
     const { backfillSince } = units;
     // History waits for it, and that is as it should be.
@@ -106,11 +106,13 @@ async function look(context: Context, alertDue?: AlertDue): Promise<number> {
           ...units.notes,
         ]
       : units.notes;
-    problems.push(...units.problems, ...problemsSetAside(ledger, config.setAsideAfter));
+    problems.push(...units.problems, ...problemsSetAside(ledger, config, store, state));
     problems.push(...agents.flatMap((agent) => problemsOf(agent, now, first)));
     problems.push(...problemsOfJobs(jobs, agents, units.silent, first));
     const mail = await mailHere(context, nexus, agents, now);
     problems.push(...(mail?.problems ?? []));
+    if (config.alerts.channels.length > 0)
+      problems.push(...(await (await import('./statuschannels.ts')).channelProblems(context, now)));
     const standing: Status = {
       schemaVersion: 1,
       command: 'status',
@@ -238,13 +240,13 @@ function isElsewhere(looks: readonly Look[]): boolean {
   return hosts.length > 0 ? hosts.every((look) => !isMe(userOf(look))) : looks.length > 0;
 }
 
-/** Of pulls only where one ran: most hosts have no webhooks. */
-function lastRuns(ledger: Ledger | undefined): Status['jobs'] {
+/** Of pulls only where one ran: most hosts have no webhooks. Of an agent that is gone nothing will be well again. */
+function lastRuns(ledger: Ledger | undefined, known: ReadonlySet<string> | undefined): Status['jobs'] {
   const runs = [...jobNames, pullName].map((job): [string, JobStanding | null] => {
     const [run, ...earlier] = ledger?.runs(job, mostRuns) ?? [];
     if (run === undefined) return [job, null];
     const { startedAt, endedAt, ok, report } = run;
-    const unwell = ok ? leftUnwell(run, earlier) : [];
+    const unwell = ok ? leftUnwell(run, earlier).filter((agent) => known?.has(agent) ?? true) : [];
     return [job, { startedAt, endedAt, ok, report, ...(unwell.length > 0 ? { unwell } : {}) }];
   });
   return Object.fromEntries(runs.filter(([job, run]) => job !== pullName || run !== null));
@@ -275,20 +277,35 @@ function auditsIn({ report }: Run): Settings {
 /** `first`: the first backfill is on its way to what waits. */
 function problemsOf(standing: Standing, now: number, first: boolean): Problem[] {
   const { agent, oversized, unreadable } = standing;
-  const problems = unreadable.map(({ path, reason, command }) => ({
-    problem: reason.includes(path) ? `${agent}: ${reason}` : `${agent}: ${path}: ${reason}`,
-    next: `Look with \`${command}\`.`,
-  }));
+  const problems = few(
+    unreadable,
+    ({ path, reason, command }) => ({
+      problem: reason.includes(path) ? `${agent}: ${reason}` : `${agent}: ${path}: ${reason}`,
+      next: `Look with \`${command}\`.`,
+    }),
+    (count) => ({
+      problem: `${agent}: ${formatCount(count)} more cannot be read.`,
+      next: '`nexus status --json` names them all.',
+    }),
+  );
   if (oversized.length > 0)
     problems.push({
       problem: `${agent}: ${formatItems(oversized.length, 'transcript')} larger than maxTranscriptBytes: ${oversized.slice(0, 3).join(', ')}.`,
       next: 'Raise it with `nexus config set maxTranscriptBytes BYTES`, 0 for no limit.',
     });
-  for (const { item, reason } of standing.refused)
-    problems.push({
-      problem: `${agent}: ${item} is not shipped: ${reason}.`,
-      next: 'Move it away, or put the transcript itself in its place.',
-    });
+  problems.push(
+    ...few(
+      standing.refused,
+      ({ item, reason }) => ({
+        problem: `${agent}: ${item} is not shipped: ${reason}.`,
+        next: 'Move it away, or put the transcript itself in its place.',
+      }),
+      (count) => ({
+        problem: `${agent}: ${formatCount(count)} more are not shipped.`,
+        next: '`nexus status --json` names them all.',
+      }),
+    ),
+  );
   const waiting = Object.values(standing.eras).reduce((sum, era) => sum + era.unshipped, 0);
   const oldest = standing.oldestUnshippedAt === undefined ? now : Date.parse(standing.oldestUnshippedAt);
   if (!first && waiting > 0 && now - oldest >= lagMs)
@@ -303,19 +320,6 @@ function problemsOf(standing: Standing, now: number, first: boolean): Problem[] 
       next: first ? 'The backfill that is running is on its way to it.' : 'Run `nexus backfill` now.',
     });
   return problems;
-}
-
-/** What failed so often that no run tries it any more. */
-function problemsSetAside(ledger: Ledger | undefined, after: number): Problem[] {
-  return (ledger?.allFailures() ?? [])
-    .filter((failure) => isLeftAlone(failure, after))
-    .map(({ store, agent, item, count, reason }) => ({
-      problem: `${agent}: ${store === mailStore ? 'the webhook ' : ''}${item} is set aside after ${count} failures: ${reason}`,
-      next:
-        store === mailStore
-          ? 'It is pending still. When it is mended, run `nexus retry` with its id or --all; `nexus webhooks drop` with its id gives it up.'
-          : `When it is mended, run \`nexus retry\` with its name or --all.`,
-    }));
 }
 
 /** `silent`: jobs of which something worse is told already. */

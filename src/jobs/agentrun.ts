@@ -277,7 +277,9 @@ function forgetVanished(run: AgentRun, shipped: Map<string, Shipped>): void {
   if (run.listing.unreadable.length > 0) return;
   const { places, skipped } = run.listing;
   const here = new Set([...places.map((place) => place.place), ...skipped.map(({ item }) => item)]);
-  for (const place of shipped.keys()) if (isGone(place)) run.ledger.forget(run.store, run.agent, place);
+  // Where nothing is left at all, its disk may not be mounted: without these nobody would know what is missing.
+  if (here.size > 0)
+    for (const place of shipped.keys()) if (isGone(place)) run.ledger.forget(run.store, run.agent, place);
   const signatures = new Map(places.map(({ place, signature }) => [place, signature]));
   // One that is another by now, and not refused any more, has not failed yet.
   for (const { item, signature } of run.ledger.failures(run.store, run.agent).values())

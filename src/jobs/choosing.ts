@@ -7,6 +7,13 @@ export function aliasOf(config: Config, agent: string): string {
   return config.agents[agent]?.as ?? agent;
 }
 
+/** The ids in Nexus of all agents that jobs work on. */
+export function workedOn(state: State, config: Config): string[] {
+  return state.agents
+    .filter(({ id }) => config.agents[id]?.skip !== true)
+    .map(({ id }) => aliasOf(config, id));
+}
+
 /**
  * The agents that a job works on, without those that the configuration leaves alone. `usage` for one that OpenClaw does
  * not have, `config` when two would be one in Nexus.

@@ -34,6 +34,9 @@ export interface Failures {
   isCounted: (invocation: string) => boolean;
 }
 
+/** Stands for the store in the rows of webhook items: their ids are no other store's. */
+export const mailStore = 'webhooks';
+
 export const failuresSchema = `
   CREATE TABLE IF NOT EXISTS failures (
     store TEXT NOT NULL, agent TEXT NOT NULL, item TEXT NOT NULL, signature TEXT NOT NULL, reason TEXT NOT NULL,
@@ -94,6 +97,22 @@ const atLeastMs = 24 * 3_600_000;
 /** It has failed so often, over at least a day, that it is left alone as long as it is the same. */
 export function isLeftAlone({ count, firstAt, lastAt }: Failure, after: number): boolean {
   return count >= after && lastAt - firstAt >= atLeastMs;
+}
+
+/**
+ * Those that a run of today could try: of this store or of webhooks, and of these agents (by their ids in Nexus; of all
+ * where they are not known). Others stay in the ledger of what was removed since, and nothing is to be done about them.
+ */
+export function concerning<T extends { store: string; agent: string }>(
+  failures: readonly T[],
+  store: string | undefined,
+  agents: readonly string[] | undefined,
+): T[] {
+  return failures.filter(
+    (one) =>
+      (store === undefined || one.store === store || one.store === mailStore) &&
+      (agents === undefined || agents.includes(one.agent)),
+  );
 }
 
 /** Left alone until `nexus retry`, or until it is another by its signature. */

@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { type Alerts, type Notice, openAlerts, type Sent } from '../alerts.ts';
+import { type Alerts, type Latched, type Notice, openAlerts, type Sent } from '../alerts.ts';
 import type { Config } from '../config.ts';
 import type { Environment } from '../configfile.ts';
-import { describe } from '../errors.ts';
+import { describe, failedWith, NexusError } from '../errors.ts';
 import { type Say } from '../logline.ts';
+import { inodeOf, putAside } from './aside.ts';
 import { atRisk } from './atrisk.ts';
 import { setAsideSummary } from './failures.ts';
 import type { Ledger } from './ledger.ts';
@@ -36,7 +37,49 @@ export function hasHostAlerts(config: Config): boolean {
   return existsSync(alertsDirectory(config));
 }
 
+/**
+ * Works on them. Damaged they are put aside and begun anew, and `warn` is told: what lasts may be told again, and nothing
+ * is silent because of it. `work` is then done once more, from its beginning.
+ */
 export async function withHostAlerts<T>(
+  { config, now, warn }: Pick<AlertSurroundings, 'config' | 'now' | 'warn'>,
+  work: (alerts: Alerts) => Promise<T>,
+): Promise<T> {
+  const directory = alertsDirectory(config);
+  const before = inodeOf(directory);
+  try {
+    return await onHostAlerts({ config, now }, work);
+  } catch (error) {
+    if (!failedWith(error, 'corrupt')) throw error;
+    const aside = putAside(directory, before ?? inodeOf(directory));
+    if (aside !== undefined)
+      warn(
+        `The alerts of this host could not be read (${error.message}); they are kept as ${aside} and begun anew.`,
+        {
+          code: error.code,
+        },
+      );
+    return await onHostAlerts({ config, now }, work);
+  }
+}
+
+/** Only looks at them: what is damaged stays as it is. */
+export async function lookAtHostAlerts(
+  around: Pick<AlertSurroundings, 'config' | 'now'>,
+): Promise<Latched[]> {
+  if (!hasHostAlerts(around.config)) return [];
+  try {
+    return await onHostAlerts(around, (alerts) => alerts.list());
+  } catch (error) {
+    if (!failedWith(error, 'corrupt')) throw error;
+    throw new NexusError('corrupt', error.message, {
+      hint: 'Run `nexus status --alert`: it puts them aside and begins anew.',
+      cause: error,
+    });
+  }
+}
+
+async function onHostAlerts<T>(
   { config, now }: Pick<AlertSurroundings, 'config' | 'now'>,
   work: (alerts: Alerts) => Promise<T>,
 ): Promise<T> {

@@ -11,10 +11,12 @@ import type { Listing, Place } from '../openclaw/source.ts';
 import { type Audit, closeReport, emptyAudit, type FailedItem, type Report, skip } from '../report.ts';
 import { underLock } from './agentlock.ts';
 import { previewAgent, runAgent } from './agentrun.ts';
+import { endBackfill } from './backfillend.ts';
 import { aliasOf, chooseAgents } from './choosing.ts';
 import { type Failure, isSetAside, setAsideReason } from './failures.ts';
 import { rememberRun } from './lastruns.ts';
 import { ledgerFile, openLedger } from './ledger.ts';
+import { type Missing, missingOf } from './missing.ts';
 import { watchOutages } from './outages.ts';
 import { leftAlone, type RunOptions } from './sortout.ts';
 
@@ -123,12 +125,19 @@ export async function runJob(
     const store = nexus === undefined ? '' : await nexus.storeId();
     const candidates = await lookAt(request, around, state, chosen, report, fail);
     const settings = runOptions(request, config);
+    const missing = await missingHere(request, around, state, candidates, ledger.shippedAgents(store));
+    noteMissing(missing, state.stateDir, fail);
     const tell = progressOver(candidates, around.progress);
     for (const { id, as, ...first } of candidates) {
       if (around.signal.aborted) break;
       const audit = emptyAudit();
       if (as !== id) audit.as = as;
       report.agents[id] = audit;
+      const gone = missing.find(({ agent }) => agent === undefined || agent === id);
+      if (gone !== undefined) {
+        if (gone.agent === id) audit.found = audit.failed = 1;
+        continue;
+      }
       const preview = (listing: Listing) => {
         return {
           ledger,
@@ -202,6 +211,12 @@ export async function runJob(
     if (stopped !== undefined) report.interrupted = stopped;
     closeReport(report, now());
     if (!request.dryRun) rememberRun(ledger, report, report.done > 0, now(), warn, around.stays);
+    const isWhole = request.job === 'upload' && request.agents.length === 0 && !request.dryRun;
+    // A round of many would list everything every few seconds.
+    if (isWhole && report.ok && (around.stays !== true || report.done > 0)) {
+      const remaining = candidates.map(({ id, as, list }) => ({ id, as, list: () => list('everything') }));
+      await endBackfill(ledger, store, remaining, settings, now);
+    }
     return { report, unavailable: outages?.last() ?? false };
   } finally {
     ledger.close();
@@ -289,6 +304,36 @@ async function lookAt(
     candidates.push({ id: agent.id, as, listing: await list('asked'), listedAt, list });
   }
   return candidates;
+}
+
+/** Of the agents that were asked for; all that there are have to be missing before OpenClaw is. */
+async function missingHere(
+  request: JobRequest,
+  { config, signal }: JobSurroundings,
+  state: State,
+  candidates: readonly Candidate[],
+  archived: ReadonlyMap<string, number>,
+): Promise<Missing[]> {
+  if (archived.size === 0 || signal.aborted) return [];
+  const empty = new Set<string>();
+  for (const { id, listing, list } of candidates)
+    if (isEmpty(listing) && (request.everything || isEmpty(await list('everything')))) empty.add(id);
+  const missing = missingOf(state, config, archived, (agent) => empty.has(agent));
+  return missing.filter(({ agent }) => agent === undefined || candidates.some(({ id }) => id === agent));
+}
+
+function isEmpty({ places, skipped, unreadable }: Listing): boolean {
+  return places.length + skipped.length + unreadable.length === 0;
+}
+
+function noteMissing(missing: readonly Missing[], stateDir: string, fail: Fail): void {
+  for (const { agent, reason, next } of missing) {
+    const item = agent === undefined ? stateDir : `agent ${agent}`;
+    fail(
+      { item, reason: `${reason} ${next}` },
+      { ...(agent === undefined ? {} : { agent }), code: 'not_found' },
+    );
+  }
 }
 
 function runOptions(request: JobRequest, config: Config): RunOptions {

@@ -1,11 +1,12 @@
-import { mkdirSync, renameSync, statSync } from 'node:fs';
+import { mkdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import type { Config } from '../config.ts';
 import { checkOwner, diskError, openingError } from '../diskerrors.ts';
-import { messageOf } from '../errors.ts';
+import { failedWith, messageOf, NexusError } from '../errors.ts';
 import { type Say } from '../logline.ts';
 import { createPrivateFile } from '../processlock.ts';
+import { inodeOf, putAside } from './aside.ts';
 import { type Failures, failuresIn, failuresSchema } from './failures.ts';
 import { type JobStates, jobStatesIn, jobStatesSchema } from './jobstates.ts';
 
@@ -63,6 +64,8 @@ export interface Ledger extends Failures, JobStates {
   forgetAll: (store: string, agent: string) => void;
   /** Gives the rows of one mark another. */
   remark: (store: string, agent: string, mark: string, other: string) => void;
+  /** How many places of each agent (its id in Nexus) were shipped to one store. */
+  shippedAgents: (store: string) => Map<string, number>;
   /** The store that something was shipped to last. */
   latestStore: () => string | undefined;
   /** When something was shipped last, ms since 1970. */
@@ -109,12 +112,13 @@ const schema = `
 `;
 
 /**
- * Opens the ledger, making it on first use. One that SQLite cannot read is put aside as `….unreadable-<ms>` and
- * begun anew, and `warn` is told. `:memory:` makes one that is not kept (`--dry-run` on a fresh machine).
- * `forbidden` when the data directory is another user's.
+ * Opens the ledger, making it on first use. One that is damaged, as it is opened or while it is used, is put aside as
+ * `….unreadable-<ms>` and begun anew, and `warn` is told: no job is kept from its work by what is only a cache.
+ * `:memory:` makes one that is not kept (`--dry-run` on a fresh machine). `forbidden` when the data directory is another
+ * user's.
  */
 export function openLedger(file: string, warn: Say): Ledger {
-  if (file === ':memory:') return ledgerOver(connect(file), file);
+  if (file === ':memory:') return ledgerOver(file, warn);
   const directory = path.dirname(file);
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
@@ -123,62 +127,106 @@ export function openLedger(file: string, warn: Say): Ledger {
   } catch (error) {
     throw openingError(error, directory);
   }
+  return ledgerOver(file, warn);
+}
+
+interface Connection {
+  statements: Ledger;
+  /** Of its file, which others may have replaced since. */
+  inode: number | undefined;
+}
+
+function connect(file: string): Connection {
+  const inode = inodeOf(file);
+  const db = new DatabaseSync(file, { timeout: 10_000 });
   try {
-    return ledgerOver(connect(file), file);
+    db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;');
+    db.exec(schema);
+    return { statements: statementsOf(db), inode };
   } catch (error) {
-    const text = messageOf(error);
-    if (!/not a database|malformed|corrupt/i.test(text)) throw diskError(error, file);
-    const aside = `${file}.unreadable-${Date.now()}`;
-    renameSync(file, aside);
-    createPrivateFile(file);
-    warn(`The ledger could not be read (${text}); it is kept as ${aside} and made anew from the archive.`);
-    return ledgerOver(connect(file), file);
+    db.close();
+    throw error;
   }
 }
 
-function connect(file: string): DatabaseSync {
-  const db = new DatabaseSync(file, { timeout: 10_000 });
-  db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;');
-  db.exec(schema);
-  return db;
-}
-
 /** What the disk says of the ledger is told as a sentence that names it, as for the store. */
-function ledgerOver(db: DatabaseSync, file: string): Ledger {
-  const told = <Given extends unknown[], Result>(work: (...given: Given) => Result) => {
+function ledgerOver(file: string, warn: Say): Ledger {
+  const opened = inodeOf(file);
+  let closed = false;
+  let connection: Connection;
+  try {
+    connection = connect(file);
+  } catch (error) {
+    if (!isDamage(error, file)) throw diskError(error, file);
+    connection = renewed(file, opened, error, warn);
+  }
+  const told = <Given extends unknown[], Result>(work: (at: Ledger) => (...given: Given) => Result) => {
     return (...given: Given): Result => {
+      if (closed) throw new NexusError('unavailable', `The ledger ${file} is closed.`);
       try {
-        return work(...given);
+        return work(connection.statements)(...given);
+      } catch (error) {
+        if (!isDamage(error, file)) throw diskError(error, file);
+        connection.statements.close();
+        // Until there is another, which may not be had.
+        closed = true;
+        connection = renewed(file, connection.inode, error, warn);
+        closed = false;
+      }
+      try {
+        return work(connection.statements)(...given);
       } catch (error) {
         throw diskError(error, file);
       }
     };
   };
-  const plain = statementsOf(db);
   return {
-    shipped: told(plain.shipped),
-    record: told(plain.record),
-    forget: told(plain.forget),
-    forgetAll: told(plain.forgetAll),
-    remark: told(plain.remark),
-    latestStore: told(plain.latestStore),
-    lastShippedAt: told(plain.lastShippedAt),
-    marks: told(plain.marks),
-    setMarks: told(plain.setMarks),
-    keys: told(plain.keys),
-    rememberKey: told(plain.rememberKey),
-    addRun: told(plain.addRun),
-    runs: told(plain.runs),
-    failures: told(plain.failures),
-    noteFailure: told(plain.noteFailure),
-    forgetFailure: told(plain.forgetFailure),
-    allFailures: told(plain.allFailures),
-    noteInvocation: told(plain.noteInvocation),
-    isCounted: told(plain.isCounted),
-    noteEnd: told(plain.noteEnd),
-    jobStates: told(plain.jobStates),
-    close: () => plain.close(),
+    shipped: told((at) => at.shipped),
+    record: told((at) => at.record),
+    forget: told((at) => at.forget),
+    forgetAll: told((at) => at.forgetAll),
+    remark: told((at) => at.remark),
+    shippedAgents: told((at) => at.shippedAgents),
+    latestStore: told((at) => at.latestStore),
+    lastShippedAt: told((at) => at.lastShippedAt),
+    marks: told((at) => at.marks),
+    setMarks: told((at) => at.setMarks),
+    keys: told((at) => at.keys),
+    rememberKey: told((at) => at.rememberKey),
+    addRun: told((at) => at.addRun),
+    runs: told((at) => at.runs),
+    failures: told((at) => at.failures),
+    noteFailure: told((at) => at.noteFailure),
+    forgetFailure: told((at) => at.forgetFailure),
+    allFailures: told((at) => at.allFailures),
+    noteInvocation: told((at) => at.noteInvocation),
+    isCounted: told((at) => at.isCounted),
+    noteEnd: told((at) => at.noteEnd),
+    jobStates: told((at) => at.jobStates),
+    close() {
+      if (!closed) connection.statements.close();
+      closed = true;
+    },
   };
+}
+
+function isDamage(error: unknown, file: string): boolean {
+  return file !== ':memory:' && failedWith(diskError(error, file), 'corrupt');
+}
+
+function renewed(file: string, inode: number | undefined, error: unknown, warn: Say): Connection {
+  try {
+    const aside = putAside(file, inode, ['-wal', '-shm']);
+    createPrivateFile(file);
+    if (aside !== undefined)
+      warn(
+        `The ledger could not be read (${messageOf(error)}); it is kept as ${aside} and made anew from the archive.`,
+        { code: 'corrupt' },
+      );
+    return connect(file);
+  } catch (failure) {
+    throw diskError(failure, file);
+  }
 }
 
 function statementsOf(db: DatabaseSync): Ledger {
@@ -189,6 +237,9 @@ function statementsOf(db: DatabaseSync): Ledger {
   const forget = db.prepare('DELETE FROM shipped WHERE store = ? AND agent = ? AND place = ?');
   const forgetAll = db.prepare('DELETE FROM shipped WHERE store = ? AND agent = ?');
   const remark = db.prepare('UPDATE shipped SET mark = ? WHERE store = ? AND agent = ? AND mark = ?');
+  const shippedAgents = db.prepare(
+    'SELECT agent, count(*) AS places FROM shipped WHERE store = ? GROUP BY agent',
+  );
   const latestStore = db.prepare('SELECT store FROM shipped ORDER BY at DESC LIMIT 1');
   const lastShipped = db.prepare('SELECT max(at) AS at FROM shipped');
   const marks = db.prepare('SELECT current, next, open FROM marks WHERE store = ? AND agent = ?');
@@ -248,6 +299,8 @@ function statementsOf(db: DatabaseSync): Ledger {
     remark(store, agent, mark, other) {
       remark.run(other, store, agent, mark);
     },
+    shippedAgents: (store) =>
+      new Map(shippedAgents.all(store).map((row) => [String(row['agent']), Number(row['places'])])),
     latestStore() {
       return textOf(latestStore.get()?.['store']);
     },
@@ -288,7 +341,7 @@ function statementsOf(db: DatabaseSync): Ledger {
         startedAt: String(row['started_at']),
         endedAt: String(row['ended_at']),
         ok: row['ok'] === 1,
-        report: JSON.parse(String(row['report'])) as unknown,
+        report: reportIn(String(row['report'])),
       }));
     },
     close() {
@@ -299,4 +352,13 @@ function statementsOf(db: DatabaseSync): Ledger {
 
 function textOf(value: unknown): string | undefined {
   return typeof value === 'string' ? value : undefined;
+}
+
+/** Pages that were overwritten need not break SQLite's own rules. */
+function reportIn(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch (error) {
+    throw new NexusError('corrupt', 'A report in it is none.', { cause: error });
+  }
 }

@@ -1,9 +1,6 @@
 import { describe } from '../errors.ts';
-import { type Failure, isSetAside } from './failures.ts';
+import { type Failure, isSetAside, mailStore } from './failures.ts';
 import type { Ledger } from './ledger.ts';
-
-/** Stands for the store in the rows of webhook items: their ids are no other store's. */
-export const mailStore = 'webhooks';
 
 /** What is in an item's way: its body is gone from Nexus, or it cannot become a file of the inbox. */
 export type Obstacle = 'body' | 'file';

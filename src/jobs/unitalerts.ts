@@ -1,6 +1,5 @@
 import { statSync } from 'node:fs';
 import { utimes, writeFile } from 'node:fs/promises';
-import path from 'node:path';
 import type { Alerts, Notice } from '../alerts.ts';
 import { type AttendedJob, attendedJobs } from '../alertsettings.ts';
 import { describe, failedWith } from '../errors.ts';
@@ -20,6 +19,7 @@ import {
 } from './hostalerts.ts';
 import { ledgerFile, openLedger } from './ledger.ts';
 import { streakOf } from './streak.ts';
+import { endUnlatched, toldFile } from './unlatched.ts';
 
 /** Jobs that a timer starts again: an alert waits for so many failures in a row. */
 const byTimer: Record<string, AttendedJob> = {
@@ -50,7 +50,8 @@ export async function alertOnUnit(
     if (!failedWith(error, 'unavailable', 'corrupt', 'forbidden', 'busy', 'config')) throw error;
     // A full disk, say: better told each hour than not at all, and than each minute, as some timers fail.
     const subject = job === undefined ? `unit/${unit}` : `job/${job}`;
-    if (wasTold(around, unit)) {
+    const told = toldFile(around, unit, `${failure.reason}\n${describe(error)}`);
+    if (wasTold(around, told)) {
       around.warn(`This alert cannot be latched, and was sent within the last hour: ${describe(error)}`, {
         subject,
         code: error.code,
@@ -62,7 +63,7 @@ export async function alertOnUnit(
       code: error.code,
     });
     if (await sendUnlatched(around, unitNotice(around, unit, `${reason}\n${describe(error)}`)))
-      await noteTold(around, unit);
+      await noteTold(around, told);
   }
 }
 
@@ -110,14 +111,9 @@ function unitNotice({ config, env, now }: AlertSurroundings, unit: string, error
 
 const betweenUnlatchedMs = 3_600_000;
 
-/** By the time of an empty file, for which a full disk mostly has room. */
-function toldFile({ config }: AlertSurroundings, unit: string): string {
-  return path.join(config.dataDir, 'host', `told-${unit}`);
-}
-
-function wasTold(around: AlertSurroundings, unit: string): boolean {
+function wasTold(around: AlertSurroundings, file: string): boolean {
   try {
-    const before = statSync(toldFile(around, unit), { throwIfNoEntry: false })?.mtimeMs;
+    const before = statSync(file, { throwIfNoEntry: false })?.mtimeMs;
     const since = before === undefined ? -1 : around.now().getTime() - before;
     return since >= 0 && since < betweenUnlatchedMs;
   } catch (error) {
@@ -126,11 +122,11 @@ function wasTold(around: AlertSurroundings, unit: string): boolean {
   }
 }
 
-async function noteTold(around: AlertSurroundings, unit: string): Promise<void> {
+async function noteTold(around: AlertSurroundings, file: string): Promise<void> {
   const at = around.now();
   try {
-    await writeFile(toldFile(around, unit), '', { mode: 0o600 });
-    await utimes(toldFile(around, unit), at, at);
+    await writeFile(file, '', { mode: 0o600 });
+    await utimes(file, at, at);
   } catch (error) {
     around.warn(describe(error));
   }
@@ -182,6 +178,11 @@ export async function alertOnStatus(
   } finally {
     ledger.close();
   }
+  await endUnlatched(
+    around,
+    (unit) => byTimer[unit] ?? onceOnly[unit],
+    (notice) => sendUnlatched(around, notice),
+  );
   if (found.length === 0 && !hasHostAlerts(around.config)) return;
   await withHostAlerts(around, async (alerts) => {
     const { host } = around.config;

@@ -50,7 +50,7 @@ const statuses: Record<string, string> = {
   1: 'a bug; its trace is in the log',
   3: 'some items failed',
   64: 'the command line makes no sense',
-  69: 'Nexus cannot be reached',
+  69: 'Nexus, or the disk, cannot be used now',
   75: 'another job is at work',
   77: 'refused: key, owner or permission',
   78: 'the configuration is wrong',

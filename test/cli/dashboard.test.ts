@@ -7,8 +7,10 @@ test('the built binary serves the dashboard over what a backfill has stored, in 
   expect((await machine.nexus(['backfill'])).status).toBe(0);
   const { shows } = machine.start(['serve', '--port', '0']);
   const [, url = ''] = await shows(/Listening on (http:\/\/127\.0\.0\.1:\d+)/);
-  const page = await (await fetch(`${url}/usage?by=agent&last=all`)).text();
-  expect(page).toMatch(/Total of 3 rows[^]*\$0\.\d{4}/);
+  const show = async () => (await fetch(`${url}/usage?by=agent&last=all`)).text();
+  // What is not read yet is in no sum, and says so.
+  await expect.poll(show, { timeout: 10_000 }).toMatch(/Total of 3 rows[^]*\$0\.\d{4}/);
+  const page = await show();
   const assets = [...page.matchAll(/(?:src|href)="\.\/(assets\/[^"]+)"/g)].map(([, name = '']) => name);
   expect(new Set(assets).size).toBe(3);
   for (const name of assets) {

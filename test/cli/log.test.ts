@@ -49,6 +49,27 @@ test('a run ends in one line that sums it up, and what failed is a line when it 
   expect(last(entries)?.['ms']).toMatch(/^\d+$/);
 });
 
+test('of many failures of one kind the first twenty are named, by status too, and the others counted', async () => {
+  const { openclaw, run } = await archiver();
+  for (let n = 0; n < 30; n++)
+    await symlink('/etc/hostname', path.join(openclaw.sessions(), `${ids.b.slice(0, -2)}${10 + n}.jsonl`));
+  const uploaded = await run(['upload'], { asUnit: true });
+  expect(uploaded.entries.filter(({ priority }) => priority === 3)).toHaveLength(21);
+  expect(uploaded.entries.map(({ fields }) => fields)).toContainEqual(
+    expect.objectContaining({
+      message: '10 more failed alike; --json names them all.',
+      code: 'invalid',
+      failed: '10',
+    }),
+  );
+  const looked = await run(['status'], { asUnit: true });
+  const warned = looked.entries.filter(({ priority }) => priority === 4);
+  expect(warned.map(({ fields }) => fields['message'])).toContain('main: 10 more are not shipped.');
+  expect(warned.length).toBeLessThan(25);
+  const { stdout } = await run(['upload', '--json']);
+  expect(oneObject(stdout)['failed']).toHaveLength(30);
+});
+
 test('in a unit, whose stdout is the journal too, no table is among the lines', async () => {
   const { openclaw, run } = await archiver();
   await openclaw.write(`${ids.a}.jsonl`, transcript(ids.a, 2));

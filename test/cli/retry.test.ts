@@ -1,6 +1,6 @@
 import { DatabaseSync } from 'node:sqlite';
 import path from 'node:path';
-import { symlink } from 'node:fs/promises';
+import { rm, symlink, writeFile } from 'node:fs/promises';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { ids, transcript } from '../jobs/host.ts';
 import { newOpenClawMachine, type OpenClawMachine } from './openclaw.ts';
@@ -43,6 +43,35 @@ describe('what is set aside', () => {
   });
 });
 
-test.each([[[]], [['nothing-of-that-name']], [['x', '--all']]])('retry %j is refused', async (names) => {
-  expect((await machine.nexus(['retry', ...names])).status).toBe(64);
+describe('what no run would try', () => {
+  test('because its agent is gone is neither a problem nor retried', async () => {
+    await machine.openclaw.write(`${ids.c}.jsonl`, transcript(ids.c, 2), { agent: 'other' });
+    await rm(path.join(machine.openclaw.stateDir, 'agents', 'main'), { recursive: true });
+    await writeFile(
+      path.join(machine.openclaw.stateDir, 'openclaw.json'),
+      '{"agents":{"entries":{"other":{}}}}',
+    );
+    expect((await machine.nexus(['upload'])).status).toBe(0);
+    expect((await machine.json(['status'])).answer).toMatchObject({ problems: [] });
+    expect((await machine.json(['retry', '--all'])).answer).toMatchObject({ items: [] });
+  });
+
+  test('because its store is another is neither a problem nor retried', async () => {
+    await rm(link);
+    await rm(path.join(machine.dataDir, 'store'), { recursive: true });
+    const db = new DatabaseSync(path.join(machine.dataDir, 'host', 'ledger.sqlite'));
+    const before = db.prepare('SELECT count(*) AS n FROM failures').get()?.['n'];
+    db.close();
+    expect(before).toBe(1);
+    expect((await machine.nexus(['upload'])).status).toBe(0);
+    expect((await machine.nexus(['status'])).status).toBe(0);
+    expect((await machine.json(['retry', '--all'])).answer).toMatchObject({ items: [] });
+  });
 });
+
+test.each([[[]], [['']], [['nothing-of-that-name']], [['x', '--all']]])(
+  'retry %j is refused',
+  async (names) => {
+    expect((await machine.nexus(['retry', ...names])).status).toBe(64);
+  },
+);

@@ -251,7 +251,7 @@ describe('the first backfill', () => {
       },
     });
     expect((await verdict()).lines?.[0]).toMatch(
-      /status 69 \(Nexus cannot be reached\)\. It was 1 min ago\. It is started again in a few minutes;/,
+      /status 69 \(Nexus, or the disk, cannot be used now\)\. It was 1 min ago\. It is started again in a few minutes;/,
     );
   });
 

@@ -47,6 +47,19 @@ describe('an error of the disk', () => {
         await rm(mount, { recursive: true });
       });
 
+      test('says of a full one that it is full, whatever SQLite calls it', async () => {
+        expect(diskError(failedSqlite(10 | (19 << 8)), join(mount, 'x.sqlite'))).toMatchObject({
+          hint: expect.stringContaining('dmesg'),
+        });
+        await writeFile(join(mount, 'ballast'), Buffer.alloc(2 * 1024 * 1024)).catch(() => undefined);
+        for (const code of [10 | (19 << 8), 14]) // IOERR_SHMSIZE, CANTOPEN
+          expect(diskError(failedSqlite(code), join(mount, 'x.sqlite'))).toMatchObject({
+            code: 'unavailable',
+            message: expect.stringContaining('no space is left'),
+            hint: expect.stringContaining('Free space'),
+          });
+      });
+
       test('leaves a full one as it was, and it takes more when there is space again', async () => {
         const log = 'sessions/inbox/main/one.jsonl';
         const store = await openLocalStore(mount);
