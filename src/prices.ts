@@ -49,7 +49,7 @@ export const modelPricesSchema = z.array(modelPriceSchema).max(2000);
 
 export type ModelPrice = z.output<typeof modelPriceSchema>;
 
-/** One of them, whose it was, and when it was seen first. */
+/** One of them, whose it was, and from when on it holds. */
 export interface SeenPrice extends ModelPrice {
   agent: string;
   host: string;
@@ -99,9 +99,19 @@ export function periodsOf(table: PriceTable, agent: string, provider: string, mo
         undefined,
       );
     const rates = known !== undefined && !(isFree(known) && set !== undefined) ? known : set;
-    if (periods.length === 0 || periods.at(-1)?.rates !== rates) periods.push({ from, rates });
+    if (periods.length === 0 || !isSame(periods.at(-1)?.rates, rates)) periods.push({ from, rates });
   }
   return periods;
+}
+
+function isSame(one: Rates | undefined, other: Rates | undefined): boolean {
+  if (one === undefined || other === undefined) return one === other;
+  return (
+    one.input === other.input &&
+    one.output === other.output &&
+    one.cacheRead === other.cacheRead &&
+    one.cacheWrite === other.cacheWrite
+  );
 }
 
 export function isFree({ input, output, cacheRead, cacheWrite }: Rates): boolean {

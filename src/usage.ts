@@ -1,7 +1,7 @@
 import type { Store } from './stores/store.ts';
 import { openSessions } from './sessions.ts';
 import type { Price, PriceTable } from './prices.ts';
-import { seenPrices } from './pricesseen.ts';
+import { openSeenPrices } from './pricesseen.ts';
 import { type CatchUpOptions, IndexGone, openCatchUp } from './usagecatchup.ts';
 import { coverageOf, type Coverage } from './usagecoverage.ts';
 import { type IndexFile, openIndexFile } from './usagefile.ts';
@@ -77,7 +77,8 @@ export async function openUsage(options: UsageOptions): Promise<Usage> {
   const timeZone = options.timeZone ?? Intl.DateTimeFormat().resolvedOptions().timeZone;
   const nexus = openSessions(store, now);
   const storeId = await store.id();
-  let prices: PriceTable = { own: options.prices ?? [], seen: await seenPrices(store) };
+  const seenPrices = openSeenPrices(store);
+  let prices: PriceTable = { own: options.prices ?? [], seen: await seenPrices() };
   let opened = await open();
   let working: Promise<unknown> = Promise.resolve();
 
@@ -92,7 +93,8 @@ export async function openUsage(options: UsageOptions): Promise<Usage> {
       for (let tries = 1; ; tries++) {
         try {
           await opened.catchUp(request);
-          prices = { ...prices, seen: await seenPrices(store) };
+          const seen = await seenPrices();
+          if (seen !== prices.seen) prices = { ...prices, seen };
           return;
         } catch (error) {
           if (!(error instanceof IndexGone) || tries === mostOpenings) throw error;

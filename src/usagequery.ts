@@ -1,8 +1,9 @@
 import type { DatabaseSync, SQLInputValue, SQLOutputValue } from 'node:sqlite';
 import { NexusError } from './errors.ts';
-import { isFree, periodsOf, type PriceTable } from './prices.ts';
+import type { PriceTable } from './prices.ts';
 import { costKinds, quarterMs } from './usagecount.ts';
 import { dayLabel, type Days, daysIn, monthLabel, weekLabel } from './usagedays.ts';
+import { preparePrices, priceJoin } from './usageprices.ts';
 import {
   type Dimension,
   filterNames,
@@ -73,8 +74,7 @@ export const sumsSql = `
 
 export const fromSql = `rollup r
   JOIN sessions s ON s.id = r.session JOIN agents a ON a.id = s.agent JOIN models m ON m.id = r.model
-  LEFT JOIN temp.price p ON r.kind <> ${costKinds.recorded} AND p.agent = s.agent AND p.model = r.model
-    AND p.begins <= r.quarter AND p.ends > r.quarter`;
+  ${priceJoin}`;
 
 const labels: Record<Exclude<Dimension, 'day' | 'week' | 'month'>, string> = {
   agent: 'a.name',
@@ -221,52 +221,6 @@ export function daySql(db: DatabaseSync, days: Days): string {
     cases.length === 0 ? `${first?.offset ?? 0}` : `CASE ${cases.join(' ')} ELSE ${first?.offset ?? 0} END`;
   // Far before anybody's first call: integers are cut towards zero.
   return `(r.quarter + ${offset}) / ${quartersOfDay}`;
-}
-
-const prepared = new WeakMap<DatabaseSync, { prices: PriceTable; names: string }>();
-
-/** Lays the prices of every agent and model beside the index, for the connection alone. */
-export function preparePrices(db: DatabaseSync, prices: PriceTable): void {
-  const agents = db.prepare('SELECT id, name FROM agents').all();
-  const models = db.prepare('SELECT id, provider, model FROM models').all();
-  const names = JSON.stringify([agents, models]);
-  const last = prepared.get(db);
-  if (last?.prices === prices && last.names === names) return;
-  db.exec(`CREATE TEMP TABLE IF NOT EXISTS price (
-    agent INTEGER NOT NULL, model INTEGER NOT NULL, begins INTEGER NOT NULL, ends INTEGER NOT NULL,
-    input REAL, output REAL, cache_read REAL, cache_write REAL, free INTEGER NOT NULL,
-    PRIMARY KEY (agent, model, begins)) WITHOUT ROWID; DELETE FROM temp.price`);
-  const insert = db.prepare('INSERT INTO temp.price VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)');
-  for (const agent of agents) {
-    const name = String(agent['name']);
-    const seen = prices.seen.filter((price) => price.agent === name);
-    for (const model of models) {
-      const periods = periodsOf(
-        { own: prices.own, seen },
-        name,
-        String(model['provider']),
-        String(model['model']),
-      );
-      periods.forEach(({ from, rates }, nth) => {
-        if (rates === undefined) return;
-        const [begins, ends] = [from, periods[nth + 1]?.from ?? Number.POSITIVE_INFINITY].map((at) =>
-          Math.max(-1e12, Math.min(1e12, Math.ceil(at / quarterMs))),
-        );
-        insert.run(
-          Number(agent['id']),
-          Number(model['id']),
-          begins ?? 0,
-          ends ?? 0,
-          rates.input,
-          rates.output,
-          rates.cacheRead,
-          rates.cacheWrite,
-          isFree(rates) ? 1 : 0,
-        );
-      });
-    }
-  }
-  prepared.set(db, { prices, names });
 }
 
 /** The columns of `sumsSql`. */

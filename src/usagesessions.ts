@@ -1,7 +1,8 @@
 import type { DatabaseSync, SQLInputValue, SQLOutputValue } from 'node:sqlite';
 import type { PriceTable } from './prices.ts';
 import type { Oddity } from './usagerecord.ts';
-import { choose, fromSql, preparePrices, rawOf, type Sums, sumsOf, sumsSql } from './usagequery.ts';
+import { preparePrices } from './usageprices.ts';
+import { choose, fromSql, rawOf, type Sums, sumsOf, sumsSql } from './usagequery.ts';
 import {
   parsed,
   type SessionsRequest,

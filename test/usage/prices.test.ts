@@ -1,5 +1,13 @@
+import path from 'node:path';
+import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { type Period, periodsOf, type Price, pricesSchema } from '../../src/prices.ts';
+import { keepPrices, openSeenPrices } from '../../src/pricesseen.ts';
+import { openLocalStore } from '../../src/stores/local.ts';
+import { quarterMs } from '../../src/usagecount.ts';
+import { openIndexFile } from '../../src/usagefile.ts';
+import { preparePrices, quartersOf } from '../../src/usageprices.ts';
+import { temporary } from './history.ts';
 
 const price = (fields: object): Price[] =>
   pricesSchema.parse([{ model: 'm', input: 1, output: 2, ...fields }]);
@@ -59,4 +67,87 @@ test('a price of zero in openclaw.json gives way to Nexus’s own, and else is k
   const free = [seen(0, 1000)];
   expect(inputs(periodsOf({ own: price({ input: 9 }), seen: free }, 'a', 'p', 'm'))).toEqual([[always, 9]]);
   expect(inputs(periodsOf({ own: [], seen: free }, 'a', 'p', 'm'))).toEqual([[always, 0]]);
+});
+
+test('the same price twice is one period', () => {
+  const table = { own: [], seen: [seen(3, 1000), seen(3, 2000), seen(4, 3000), seen(3, 4000)] };
+  expect(inputs(periodsOf(table, 'a', 'p', 'm'))).toEqual([
+    [always, 3],
+    [3000, 4],
+    [4000, 3],
+  ]);
+});
+
+test('whenever prices change, each quarter of an hour has the one price that held when it began', () => {
+  const time = fc.integer({ min: -3 * quarterMs, max: 6 * quarterMs });
+  const changes = fc.array(fc.record({ at: time, input: fc.integer({ min: 0, max: 2 }) }), { maxLength: 8 });
+  fc.assert(
+    fc.property(changes, fc.boolean(), (given, isOwn) => {
+      const table = {
+        own: isOwn ? price({ input: 7 }) : [],
+        seen: given.map(({ at: seenAt, input }) => seen(input, seenAt)),
+      };
+      const periods = periodsOf(table, 'a', 'p', 'm');
+      const quarters = quartersOf(periods);
+      expect(new Set(quarters.map(({ begins }) => begins)).size).toBe(quarters.length);
+      for (let quarter = -5; quarter < 9; quarter++) {
+        const holding = periods.findLast(({ from }) => from <= quarter * quarterMs)?.rates;
+        const found = quarters.filter(({ begins, ends }) => begins <= quarter && quarter < ends);
+        expect(found.map(({ rates }) => rates.input)).toEqual(holding === undefined ? [] : [holding.input]);
+      }
+    }),
+  );
+});
+
+test('prices that a transaction laid out and that was undone are laid out again', async () => {
+  const index = await openIndexFile(path.join(await temporary(), 'i', 'index.sqlite'), 'store');
+  const table = { own: [], seen: [] };
+  const undone = index.snapshot(() => {
+    preparePrices(index.db, table);
+    throw new Error('undone');
+  });
+  await expect(undone).rejects.toThrow('undone');
+  await index.snapshot(() => preparePrices(index.db, table));
+  expect(index.db.prepare('SELECT count(*) AS n FROM temp.price').get()).toEqual({ n: 0 });
+  index.close();
+});
+
+const listed = (input: number) => [
+  { provider: 'p', model: 'm', input, output: 0, cacheRead: 0, cacheWrite: 0 },
+];
+
+test('of the prices of one day the last are kept, and an unchanged list is neither written nor read again', async () => {
+  const local = await openLocalStore(path.join(await temporary(), 'store'));
+  let writes = 0;
+  let reads = 0;
+  const store: typeof local = {
+    ...local,
+    put(...given) {
+      writes++;
+      return local.put(...given);
+    },
+    rows(table, partition, ...range) {
+      if (table === 'Prices' && partition === 'main' && range[0]?.from === undefined) reads++;
+      return local.rows(table, partition, ...range);
+    },
+  };
+  await local.put('Agents', { partition: 'agents', id: 'main' });
+  const seenPrices = openSeenPrices(store);
+  for (const [time, input] of [
+    ['2026-11-20T10:00:00Z', 1],
+    ['2026-11-21T10:00:00Z', 2],
+    ['2026-11-21T10:01:00Z', 3],
+    ['2026-11-21T10:02:00Z', 4],
+  ] as const)
+    await keepPrices(store, 'main', 'box', listed(input), new Date(time));
+  const kept = await seenPrices();
+  expect(kept.map(({ input, seenAt }) => [input, new Date(seenAt).toISOString()])).toEqual([
+    [1, '2026-11-20T10:00:00.000Z'],
+    [4, '2026-11-21T10:02:00.000Z'],
+  ]);
+  [writes, reads] = [0, 0];
+  await keepPrices(store, 'main', 'box', listed(4), new Date('2026-11-25T10:00:00Z'));
+  expect(await seenPrices()).toBe(kept);
+  expect([writes, reads]).toEqual([0, 0]);
+  await local.close();
 });

@@ -291,6 +291,29 @@ describe('cost', () => {
     expect((await usage.query({ by: ['model', 'day'] })).rows).toEqual(rows);
   });
 
+  test('is estimated by the prices of the session’s host, else by those seen last of its agent', async () => {
+    const now = new Date('2026-11-20T09:00:00Z');
+    const { usage, write, nexus } = await makeLedger({ prices, now: () => now });
+    const price = { provider: 'p', model: 'm', output: 0, cacheRead: 0, cacheWrite: 0 };
+    // All at the same time.
+    for (const [nth, host] of ['a', 'b', 'c'].entries())
+      await nexus.setPrices('main', host, [{ ...price, input: 10 * (nth + 1) }]);
+    for (const host of ['a', 'b', 'c', 'd'])
+      await write(host, [call({ at: '2026-11-20T10:00:00Z' })], { about: { host } });
+    await usage.catchUp();
+    const { rows } = await usage.query({ by: ['host'] });
+    expect(rows.map(({ cost }) => cost)).toEqual([10, 20, 30, 30]);
+  });
+
+  test('of what has no name is estimated by a price for `unknown`', async () => {
+    const { usage, write } = await makeLedger({
+      prices: pricesSchema.parse([{ model: 'unknown', provider: 'unknown', input: 3, output: 0 }]),
+    });
+    await write('x', [message({ role: 'assistant', content: [], usage: { input: 1_000_000 } })]);
+    await usage.catchUp();
+    expect((await usage.query({})).totals).toMatchObject({ cost: 3, costCoverage: { estimated: 1 } });
+  });
+
   test('is estimated by what openclaw.json said when the call was made', async () => {
     let now = Date.parse('2026-11-20T00:00:00Z');
     const { usage, write, nexus } = await makeLedger({ prices, now: () => new Date(now) });
