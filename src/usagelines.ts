@@ -6,7 +6,7 @@ export interface Lines {
   /** Bytes of whole lines, and how many lines they are. */
   bytes: number;
   lines: number;
-  /** Time of the first header, and of the first and last header or message that has one; ms since 1970. */
+  /** Time of the first header, of the first header or message that has one, and the latest of those; ms since 1970. */
   headerAt: number | undefined;
   firstAt: number | undefined;
   lastAt: number | undefined;
@@ -18,8 +18,8 @@ export interface Lines {
 
 const seamBytes = 32;
 
-/** A longer line is not held in memory. */
-const longestLine = 64 * 1024 * 1024;
+/** A longer line is not held in memory: many transcripts are read at once. */
+export const longestLine = 16 * 1024 * 1024;
 
 const newline = 10;
 const quote = 34;
@@ -47,9 +47,10 @@ type Kind = 'parse' | 'user' | 'skip';
  * `{"type":"message","id":…,"parentId":…,"timestamp":…,"message":{"role":"…"`, or `{"type":"…"` of another type. What
  * begins otherwise is parsed whole. Also parsed is whatever holds the bytes `"usage":`, which inside a text would be
  * `\"usage\":`, and what does not end as an object: a line that a crash has torn, with the next one behind it, is found
- * out that way. One that is torn and has nothing of a call in it is not looked into, and may pass for whole.
+ * out that way. One that is torn and has nothing of a call in it is not looked into, and may pass for whole. Times after
+ * `latest` are none.
  */
-export function readLines(before: { lines: number; asked: boolean }): {
+export function readLines(before: { lines: number; asked: boolean; latest?: number }): {
   read: (piece: Uint8Array) => void;
   /** Takes what waits for its newline as the last line. */
   end: () => void;
@@ -61,6 +62,7 @@ export function readLines(before: { lines: number; asked: boolean }): {
   /** The last bytes of the whole lines that were read, a few of them. */
   seam: () => Buffer;
 } {
+  const latest = before.latest ?? Number.POSITIVE_INFINITY;
   let line = before.lines;
   let asked = before.asked;
   let lines = empty();
@@ -81,11 +83,11 @@ export function readLines(before: { lines: number; asked: boolean }): {
       odd('unparsable');
       return;
     }
-    const at = timeOf(record['timestamp']);
+    const at = timeOf(record['timestamp'], latest);
     if (record['type'] === 'session') lines.headerAt ??= at;
     // Others are not looked into unless they happen to say "usage".
     if (record['type'] === 'session' || record['type'] === 'message') seen(at);
-    const call = callOf(record, odd);
+    const call = callOf(record, odd, latest);
     if (call !== undefined) lines.calls.push(call);
     else if (!asked) askedIn(record);
   }
@@ -100,14 +102,13 @@ export function readLines(before: { lines: number; asked: boolean }): {
   function seen(at: number | undefined): void {
     if (at === undefined) return;
     lines.firstAt ??= at;
-    lines.lastAt = at;
+    lines.lastAt = Math.max(lines.lastAt ?? at, at);
   }
 
   /** Lines of `bytes` that end in it; answers where the rest begins. */
   function readWhole(bytes: Buffer): number {
     let from = 0;
     let usage = bytes.indexOf(usageKey);
-    let at: Time | undefined;
     for (let end = bytes.indexOf(newline); end !== -1; end = bytes.indexOf(newline, from)) {
       line++;
       lines.lines++;
@@ -117,18 +118,12 @@ export function readLines(before: { lines: number; asked: boolean }): {
         time.from = -1;
         const kind = usage !== -1 && usage < to ? 'parse' : kindOf(bytes, from, to);
         if (kind === 'parse' || (kind === 'user' && !asked)) {
-          if (at !== undefined) seen(timeIn(bytes, at));
-          at = undefined;
           parse(bytes, from, to);
-        } else if (time.from !== -1) {
-          if (lines.firstAt === undefined) seen(timeIn(bytes, time));
-          at = { ...time };
-        }
+        } else if (time.from !== -1) seen(timeIn(bytes, time, latest));
       }
       lines.bytes += end + 1 - from;
       from = end + 1;
     }
-    if (at !== undefined) seen(timeIn(bytes, at));
     if (from > 0) seam = Buffer.from(bytes.subarray(Math.max(0, from - seamBytes), from));
     return from;
   }
@@ -268,8 +263,47 @@ function trimmed(bytes: Buffer, from: number, end: number): number {
   return to;
 }
 
-function timeIn(bytes: Buffer, { from, to }: Time): number | undefined {
-  return timeOf(bytes.toString('latin1', from, to));
+/** The day that was asked for last: its date as a number, and when it begins. */
+const day = { date: 0, at: Number.NaN };
+
+/** As `timeOf`, quickly where it is as OpenClaw writes it: `2026-11-20T10:00:00.000Z`. */
+function timeIn(bytes: Buffer, { from, to }: Time, latest: number): number | undefined {
+  const usual = bytes[to - 1] === 90 && to - from === 24 ? usualTime(bytes, from) : Number.NaN;
+  if (Number.isNaN(usual)) return timeOf(bytes.toString('latin1', from, to), latest);
+  return timeOf(usual, latest);
+}
+
+function usualTime(bytes: Buffer, from: number): number {
+  const hour = number(bytes, from + 11, 2);
+  const minute = number(bytes, from + 14, 2);
+  const second = number(bytes, from + 17, 2);
+  const rest = number(bytes, from + 20, 3);
+  const separated =
+    bytes[from + 10] === 84 &&
+    bytes[from + 13] === 58 &&
+    bytes[from + 16] === 58 &&
+    bytes[from + 19] === 46 &&
+    bytes[from + 4] === 45 &&
+    bytes[from + 7] === 45;
+  if (!separated || !(hour < 24 && minute < 60 && second < 60)) return Number.NaN;
+  const date =
+    number(bytes, from, 4) * 10_000 + number(bytes, from + 5, 2) * 100 + number(bytes, from + 8, 2);
+  if (date !== day.date) {
+    day.date = date;
+    day.at = Date.parse(`${bytes.toString('latin1', from, from + 10)}T00:00:00.000Z`);
+  }
+  return day.at + hour * 3_600_000 + minute * 60_000 + second * 1000 + rest;
+}
+
+/** NaN for what is not all digits. */
+function number(bytes: Buffer, from: number, digits: number): number {
+  let value = 0;
+  for (let n = from; n < from + digits; n++) {
+    const digit = (bytes[n] ?? 0) - 48;
+    if (digit < 0 || digit > 9) return Number.NaN;
+    value = value * 10 + digit;
+  }
+  return value;
 }
 
 function recordIn(text: string): Json | undefined {

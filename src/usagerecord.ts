@@ -19,8 +19,8 @@ export const oddities = {
   unparsable: 'a line that is no JSON object',
   too_long: 'a line longer than can be read',
   no_usage: "an assistant's message without token counts, which is not in the sums",
-  no_timestamp: "an assistant's message without a time, which is not in the sums",
-  bad_count: 'a token count or cost that is negative or no whole number, taken for 0',
+  no_timestamp: "an assistant's message without a time, or with one that cannot be, which is not in the sums",
+  bad_count: 'a token count or cost that is negative, no whole number or beyond belief, taken for 0',
 } as const;
 
 export type Oddity = keyof typeof oddities;
@@ -28,6 +28,12 @@ export type Oddity = keyof typeof oddities;
 export function isOddity(kind: unknown): kind is Oddity {
   return typeof kind === 'string' && Object.hasOwn(oddities, kind);
 }
+
+/** No call has more: it keeps sums in what a whole number holds. Tokens of one kind, and dollars. */
+const mostTokens = 1e10;
+const mostDollars = 1e5;
+
+const earliest = Date.UTC(2000, 0, 1);
 
 export type Json = Record<string, unknown>;
 
@@ -66,9 +72,13 @@ const details = [
 
 /**
  * The call of an assistant's message; `undefined` for any other record, and for one that used nothing. `odd` is told of
- * each thing that is wrong with it.
+ * each thing that is wrong with it. A time after `latest` is none.
  */
-export function callOf(record: Json, odd: (kind: Oddity) => void): Call | undefined {
+export function callOf(
+  record: Json,
+  odd: (kind: Oddity) => void,
+  latest = Number.POSITIVE_INFINITY,
+): Call | undefined {
   const message = record['message'];
   if (record['type'] !== 'message' || !isObject(message) || message['role'] !== 'assistant') return undefined;
   const [provider, model] = [textOf(message['provider']), textOf(message['model'])];
@@ -82,7 +92,7 @@ export function callOf(record: Json, odd: (kind: Oddity) => void): Call | undefi
   const cost = costOf(usage['cost'], odd);
   // A call that failed: nothing was used, and nothing is to be paid.
   if (isNothing(tokens) && (cost ?? 0) === 0) return undefined;
-  const at = timeOf(record['timestamp']) ?? timeOf(message['timestamp']);
+  const at = timeOf(record['timestamp'], latest) ?? timeOf(message['timestamp'], latest);
   if (at === undefined) {
     odd('no_timestamp');
     return undefined;
@@ -138,7 +148,7 @@ function first(object: Json, names: readonly string[]): unknown {
 
 function countOf(value: unknown, wrong: { found: boolean }): number {
   if (value === undefined) return 0;
-  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
+  if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= mostTokens) return value;
   wrong.found = true;
   return 0;
 }
@@ -152,18 +162,24 @@ function costOf(cost: unknown, odd: (kind: Oddity) => void): number | undefined 
     if (said.length > 0) total = said.reduce((sum, part) => sum + part, 0);
   }
   if (total === undefined || total === null) return undefined;
-  if (typeof total === 'number' && total >= 0 && total * 1e9 <= Number.MAX_SAFE_INTEGER)
-    return Math.round(total * 1e9);
+  if (typeof total === 'number' && total >= 0 && total <= mostDollars) return Math.round(total * 1e9);
   odd('bad_count');
   return undefined;
 }
 
-/** ms since 1970 of an ISO time, or of ms. */
-export function timeOf(value: unknown): number | undefined {
+/**
+ * ms since 1970 of an ISO time, or of ms; one that names no zone is in UTC, wherever it is read. `undefined` for what is
+ * no time, is from before any model was called, or is after `latest`.
+ */
+export function timeOf(value: unknown, latest = Number.POSITIVE_INFINITY): number | undefined {
   const at =
-    typeof value === 'string' ? Date.parse(value) : typeof value === 'number' ? Math.floor(value) : NaN;
-  // Within what a date can be, and not before any model was called.
-  return Number.isFinite(at) && at > 0 && at < 8.64e15 ? at : undefined;
+    typeof value === 'string' ? parsedTime(value) : typeof value === 'number' ? Math.floor(value) : NaN;
+  return at >= earliest && at <= latest && at < 8.64e15 ? at : undefined;
+}
+
+function parsedTime(text: string): number {
+  const isLocal = /^\d{4}-\d\d-\d\d[T ][\d:.]+$/.test(text);
+  return Date.parse(isLocal ? `${text}Z` : text);
 }
 
 function textOf(value: unknown): string {

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type Lines, readLines } from '../../src/usagelines.ts';
-import { type Call, callOf, type Oddity } from '../../src/usagerecord.ts';
+import { type Lines, longestLine, readLines } from '../../src/usagelines.ts';
+import { type Call, callOf, type Oddity, timeOf } from '../../src/usagerecord.ts';
 
 const usage = { input: 10, output: 2, cacheRead: 3, cacheWrite: 4 };
 const time = '2026-11-20T10:00:00.000Z';
@@ -35,6 +35,12 @@ describe('of a transcript', () => {
       fc.constant(
         '{"type":"message","id":"u","parentId":"a","timestamp":"2026-11-20T09:00:00Z","message":{"role":"user","content":"hi"}}',
       ),
+      fc
+        .constantFrom('-20T09:00:00.000Z', '-99T09:00:00.000Z', '-21T09:00:00.000Z', '-2x')
+        .map(
+          (said) =>
+            `{"type":"message","id":"u","parentId":"a","timestamp":"2026-11${said}","message":{"role":"toolResult","content":"x"}}`,
+        ),
       fc.constant('{"type":"session","id":"s","timestamp":"2026-11-19T09:00:00Z"}'),
       fc.constant('{"type":"model_change","id":"x","timestamp":"2026-11-18T09:00:00Z"}'),
       fc.constant(''),
@@ -118,6 +124,8 @@ describe('of a transcript', () => {
       '',
     ].join('\n');
     const at = (said: string) => Date.parse(said);
+    const before = text.split('\n').toReversed().join('\n');
+    expect(read(`${before}\n`).lastAt).toBe(at('2026-11-21T09:00:00Z'));
     expect(read(text)).toMatchObject({
       headerAt: at('2026-11-19T09:00:00Z'),
       firstAt: at('2026-11-19T09:00:00Z'),
@@ -125,6 +133,46 @@ describe('of a transcript', () => {
       asked: 'hi',
     });
   });
+});
+
+test('a line that is too long is not held, and told', () => {
+  const lines = readLines({ lines: 0, asked: false });
+  const piece = Buffer.alloc(1024 * 1024, 'x');
+  for (let held = 0; held <= longestLine; held += piece.length) lines.read(piece);
+  lines.read(Buffer.from(`\n${assistant()}\n`));
+  const taken = lines.take();
+  expect([kinds(taken), taken.calls.length, taken.lines]).toEqual([
+    { too_long: { count: 1, line: 1 } },
+    1,
+    2,
+  ]);
+  expect(longestLine).toBeLessThanOrEqual(16 * 1024 * 1024);
+});
+
+test('a time is the same wherever it is read, quickly or not', () => {
+  const zone = process.env['TZ'];
+  process.env['TZ'] = 'America/New_York';
+  try {
+    const at = Date.UTC(2026, 10, 20, 10);
+    for (const said of ['2026-11-20T10:00:00', '2026-11-20 10:00', '2026-11-20T11:00:00+01:00', at])
+      expect(timeOf(said)).toBe(at);
+  } finally {
+    if (zone === undefined) delete process.env['TZ'];
+    else process.env['TZ'] = zone;
+  }
+  const part = (max: number, digits = 2) => fc.nat(max).map((n) => String(n).padStart(digits, '0'));
+  fc.assert(
+    fc.property(
+      fc.tuple(part(2100, 4), part(13), part(32), part(25), part(61), part(61), part(999, 3)),
+      fc.constantFrom('', ' ', 'x'),
+      ([year, month, day, hour, minute, second, rest], odd) => {
+        const said = `${year}-${month}-${day}T${hour}:${minute}:${second}.${odd === '' ? rest : `${odd}${rest.slice(1)}`}Z`;
+        const line = `{"type":"message","id":"u","parentId":null,"timestamp":"${said}","message":{"role":"toolResult","content":"x"}}\n`;
+        expect(read(line).lastAt).toBe(timeOf(said));
+      },
+    ),
+    { numRuns: 2000 },
+  );
 });
 
 describe('of a message', () => {
@@ -160,8 +208,8 @@ describe('of a message', () => {
     expect(call({ usage: { input: 0, output: 0, cost: { total: 0.5 } } }).call?.cost).toBe(5e8);
   });
 
-  test('what is negative or no whole number is zero, and told', () => {
-    for (const wrong of [-1, 1.5, '7', Number.MAX_VALUE])
+  test('what is negative, no whole number or beyond belief is zero, and told', () => {
+    for (const wrong of [-1, 1.5, '7', Number.MAX_VALUE, 1e10 + 1])
       expect(call({ usage: { ...usage, input: wrong } })).toMatchObject({
         call: { input: 0, output: 2 },
         odd: ['bad_count'],
@@ -180,8 +228,9 @@ describe('of a message', () => {
   });
 
   test('the record’s time counts, else the message’s', () => {
-    expect(call({ timestamp: 5 }).call?.at).toBe(Date.parse(time));
-    expect(call({ timestamp: 5 }, { timestamp: undefined }).call?.at).toBe(5);
+    const at = Date.UTC(2026, 0, 1);
+    expect(call({ timestamp: at }).call?.at).toBe(Date.parse(time));
+    expect(call({ timestamp: at }, { timestamp: undefined }).call?.at).toBe(at);
   });
 
   test('the cost is the total, else the sum of its parts', () => {
