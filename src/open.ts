@@ -135,11 +135,15 @@ export async function openMailbox(
 
 /** The usage index over the store of the configuration, which it closes with itself. */
 export async function openOwnUsage(config: Config, now?: () => Date): Promise<Usage> {
-  const [store, { openUsage }] = await Promise.all([openStore(config), import('./usage.ts')]);
+  const [store, { openUsage }, { indexPath }] = await Promise.all([
+    openStore(config),
+    import('./usage.ts'),
+    import('./usagefile.ts'),
+  ]);
   try {
     const usage = await openUsage({
       store,
-      file: path.join(config.dataDir, 'usage', 'index.sqlite'),
+      file: indexPath(config.dataDir),
       prices: config.prices,
       ...(now === undefined ? {} : { now }),
     });

@@ -2,9 +2,9 @@ import type { Store } from './stores/store.ts';
 import { openSessions } from './sessions.ts';
 import type { Price, PriceTable } from './prices.ts';
 import { openSeenPrices } from './pricesseen.ts';
-import { type CatchUpOptions, IndexGone, openCatchUp } from './usagecatchup.ts';
+import { type CatchUpOptions, openCatchUp } from './usagecatchup.ts';
 import { coverageOf, type Coverage } from './usagecoverage.ts';
-import { type IndexFile, openIndexFile } from './usagefile.ts';
+import { type IndexFile, IndexGone, openIndexFile } from './usagefile.ts';
 import { type Sums, sumUp, type UsageRow } from './usagequery.ts';
 import type { SessionsRequest, UsageRequest } from './usagerequest.ts';
 import {
@@ -71,6 +71,11 @@ export interface UsageOptions {
 
 const mostOpenings = 5;
 
+interface Opened {
+  index: IndexFile;
+  catchUp: ReturnType<typeof openCatchUp>;
+}
+
 export async function openUsage(options: UsageOptions): Promise<Usage> {
   const { store, file } = options;
   const now = options.now ?? (() => new Date());
@@ -82,14 +87,28 @@ export async function openUsage(options: UsageOptions): Promise<Usage> {
   let opened = await open();
   let working: Promise<unknown> = Promise.resolve();
 
-  async function open(): Promise<{ index: IndexFile; catchUp: ReturnType<typeof openCatchUp> }> {
-    const index = await openIndexFile(file, storeId);
-    return { index, catchUp: openCatchUp(index, store, nexus, now) };
+  async function open(discard?: string): Promise<Opened> {
+    const index = await openIndexFile(file, storeId, discard);
+    try {
+      return { index, catchUp: await index.read(() => openCatchUp(index, store, nexus, now)) };
+    } catch (error) {
+      index.close();
+      if (!isDamaged(error) || index.identity === discard) throw told(error);
+      return await open(index.identity);
+    }
   }
 
-  /** Again with a new file where the index was deleted meanwhile. One at a time in this process. */
-  async function caughtUp(request: CatchUpOptions): Promise<Standing> {
+  /** Opens it again; with `discard` anew, without anything that it holds. */
+  async function reopen(discard: boolean): Promise<void> {
+    const { index } = opened;
+    opened = await open(discard ? index.identity : undefined);
+    index.close();
+  }
+
+  /** One at a time in this process, and again with another file where the index was deleted or is damaged. */
+  async function caughtUp(request: CatchUpOptions, before?: () => Promise<void>): Promise<Standing> {
     const work = working.then(async () => {
+      await before?.();
       for (let tries = 1; ; tries++) {
         try {
           await opened.catchUp(request);
@@ -97,9 +116,8 @@ export async function openUsage(options: UsageOptions): Promise<Usage> {
           if (seen !== prices.seen) prices = { ...prices, seen };
           return;
         } catch (error) {
-          if (!(error instanceof IndexGone) || tries === mostOpenings) throw error;
-          opened.index.close();
-          opened = await open();
+          if (!(error instanceof IndexGone) || tries === mostOpenings) throw told(error);
+          await reopen(error.damaged);
         }
       }
     });
@@ -108,8 +126,24 @@ export async function openUsage(options: UsageOptions): Promise<Usage> {
     return await standing();
   }
 
+  /** Again where the index was begun anew meanwhile; one that is found to be damaged is read anew first. */
+  async function reading<T>(work: (index: IndexFile) => Promise<T>): Promise<T> {
+    for (let tries = 1; ; tries++) {
+      const used = opened;
+      try {
+        return await work(used.index);
+      } catch (error) {
+        if (tries === mostOpenings || (opened === used && !isDamaged(error))) throw told(error);
+        if (opened === used)
+          await caughtUp({}, async () => {
+            if (opened === used) await reopen(true);
+          });
+      }
+    }
+  }
+
   async function standing(within?: Within): Promise<Standing> {
-    return await opened.index.read(() => coverageOf(opened.index.db, within));
+    return await reading((index) => index.read(() => coverageOf(index.db, within)));
   }
 
   /** Within one snapshot, so that what it says of itself fits its sums. */
@@ -117,8 +151,9 @@ export async function openUsage(options: UsageOptions): Promise<Usage> {
     work: (db: IndexFile['db'], table: PriceTable) => T,
     within?: Within,
   ): Promise<T & Standing> {
-    const { index } = opened;
-    return await index.snapshot(() => ({ ...work(index.db, prices), ...coverageOf(index.db, within) }));
+    return await reading((index) =>
+      index.snapshot(() => ({ ...work(index.db, prices), ...coverageOf(index.db, within) })),
+    );
   }
 
   const surroundings = () => ({ now: now(), timeZone });
@@ -131,22 +166,27 @@ export async function openUsage(options: UsageOptions): Promise<Usage> {
       answered((db, table) => listSessions(db, limited(request, within), table, surroundings()), within),
     top: (request, within) =>
       answered((db, table) => topOf(db, limited(request, within), table, surroundings()), within),
-    items: (session) => opened.index.read(() => itemsOf(opened.index.db, session)),
+    items: (session) => reading((index) => index.read(() => itemsOf(index.db, session))),
     async costOf(item) {
       const { cost } = await answered((db, table) => ({ cost: itemCost(db, item, table) }));
       return cost;
     },
     standing,
-    async rebuild(request = {}) {
-      await working;
-      await opened.index.empty();
-      return await caughtUp(request);
-    },
+    rebuild: (request = {}) => caughtUp(request, () => reopen(true)),
     async close() {
       await working;
       opened.index.close();
     },
   };
+}
+
+function isDamaged(error: unknown): boolean {
+  return error instanceof IndexGone && error.damaged;
+}
+
+/** What is said to be wrong where beginning anew has not helped. */
+function told(error: unknown): unknown {
+  return error instanceof IndexGone ? (error.cause ?? error) : error;
 }
 
 /** Of the agents that are asked for, those within; of none asked for, all those. */

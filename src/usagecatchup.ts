@@ -1,9 +1,9 @@
 import { changedSince, overlapMs, pruneChanges, reliableMs } from './changes.ts';
-import { describe, failedWith, NexusError } from './errors.ts';
+import { describe, failedWith, messageOf, NexusError } from './errors.ts';
 import type { Card, Nexus } from './nexus.ts';
 import type { Store } from './stores/store.ts';
 import { openCounting } from './usagecount.ts';
-import { factIn, type IndexFile, setFact } from './usagefile.ts';
+import { factIn, type IndexFile, IndexGone, setFact } from './usagefile.ts';
 import { type Lines, readLines } from './usagelines.ts';
 import { mailIn } from './usagemail.ts';
 import { type Chunk, openStates, type State } from './usagestate.ts';
@@ -21,14 +21,13 @@ export interface CatchUpOptions {
   progress?: ((state: CatchUpProgress) => void) | undefined;
 }
 
-/** The index file was deleted or replaced while it was read. */
-export class IndexGone extends Error {}
-
 /** The whole list is compared this often, ms. */
 const listEveryMs = 86_400_000;
 /** A transcript's bytes are taken up in transactions of about so many calls or bytes. */
 const chunkCalls = 1000;
 const chunkBytes = 8 * 1024 * 1024;
+/** A time further ahead than this is none, ms. */
+const aheadMs = 366 * 86_400_000;
 /** Transcripts read at once. */
 const readers = 24;
 /** With more than these to be read anew, all is: what is counted of one is found by reading through all. */
@@ -110,18 +109,32 @@ export function openCatchUp(
       const batch = waiting;
       waiting = [];
       try {
-        const done = await index.write(() => {
-          counting.begin();
-          for (const { work } of batch) work();
-          counting.flush();
-        });
-        if (done === 'gone') throw new IndexGone();
-        for (const { resolve } of batch) resolve();
+        await taken(batch);
       } catch (error) {
-        for (const { reject } of batch) reject(error);
+        // What cannot be counted of one transcript must not keep those that happen to share its transaction.
+        if (batch.length > 1 && failedWith(error, 'corrupt'))
+          for (const one of batch) await taken([one]).catch(one.reject);
+        else for (const { reject } of batch) reject(error);
       }
     }
     flushing = undefined;
+  }
+
+  async function taken(batch: readonly Waiting[]): Promise<void> {
+    try {
+      const done = await index.write(() => {
+        counting.begin();
+        for (const { work } of batch) work();
+        counting.flush();
+      });
+      if (done === 'gone') throw new IndexGone();
+    } catch (error) {
+      if (error instanceof NexusError || error instanceof IndexGone) throw error;
+      throw new NexusError('corrupt', `What it holds cannot be counted: ${messageOf(error)}.`, {
+        cause: error,
+      });
+    }
+    for (const { resolve } of batch) resolve();
   }
 
   /** Finds what may have changed and notes it; answers the cards that were read on the way. */
@@ -249,7 +262,11 @@ export function openCatchUp(
       });
       return 'read';
     }
-    const lines = readLines({ lines: state?.lines ?? 0, asked: state?.asked ?? false });
+    const lines = readLines({
+      lines: state?.lines ?? 0,
+      asked: state?.asked ?? false,
+      latest: now().getTime() + aheadMs,
+    });
     const seam = Buffer.from(state?.seam ?? []);
     let from = readTo;
     let sinceTaken = 0;
@@ -322,10 +339,11 @@ export function openCatchUp(
       bytes: 0,
       bytesTotal: 0,
     };
-    for (const { agent, name } of pending) {
-      const card = cards.get(`${agent}/${name}`);
-      if (card !== undefined) told.bytesTotal += Math.max(0, bytesOf(card));
-    }
+    told.bytesTotal = await index.read(() =>
+      pending
+        .flatMap(({ agent, name }) => cards.get(`${agent}/${name}`) ?? [])
+        .reduce((sum, card) => sum + Math.max(0, bytesOf(card)), 0),
+    );
     const run: Run = {
       cards,
       signal,

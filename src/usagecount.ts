@@ -39,7 +39,6 @@ type Key = [at: number, model: number, ...tokens: [number, number, number, numbe
 export interface Counting {
   /** Forgets what other processes may have changed since the last transaction. */
   begin: () => void;
-  model: (provider: string, model: string) => number;
   add: (place: Place, call: Call) => void;
   /** Takes back all that was counted of a transcript. */
   remove: (place: Place) => void;
@@ -90,7 +89,7 @@ export function openCounting(db: DatabaseSync): Counting {
     sums: [number, number, number, number, number, number];
     taken: boolean;
   }
-  const models = new Map<string, number>();
+  const models = new Map<string, Map<string, number>>();
   const sessions = new Map<number, Session>();
   const sums = new Map<string, Sum>();
 
@@ -107,6 +106,18 @@ export function openCounting(db: DatabaseSync): Counting {
       sessions.set(transcript, session);
     }
     return session;
+  }
+
+  function modelOf(provider: string, model: string): number {
+    let ofProvider = models.get(provider);
+    if (ofProvider === undefined) models.set(provider, (ofProvider = new Map()));
+    let id = ofProvider.get(model);
+    if (id === undefined) {
+      const row = selectModel.get(provider, model);
+      id = Number(row === undefined ? insertModel.run(provider, model).lastInsertRowid : row['id']);
+      ofProvider.set(model, id);
+    }
+    return id;
   }
 
   function bump(session: number, [at, model, ...tokens]: Key, cost: number | null, sign: 1 | -1): void {
@@ -146,21 +157,10 @@ export function openCounting(db: DatabaseSync): Counting {
       sums.clear();
     },
 
-    model(provider, model) {
-      const name = `${provider}\n${model}`;
-      let id = models.get(name);
-      if (id === undefined) {
-        const row = selectModel.get(provider, model);
-        id = Number(row === undefined ? insertModel.run(provider, model).lastInsertRowid : row['id']);
-        models.set(name, id);
-      }
-      return id;
-    },
-
     add({ transcript, session, agent }, call) {
       const { entry } = call;
       const cost = call.cost ?? null;
-      const model = this.model(call.provider, call.model);
+      const model = modelOf(call.provider, call.model);
       const key: Key = [call.at, model, call.input, call.output, call.cacheRead, call.cacheWrite];
       if (insertCall.run(agent, ...key, transcript, entry, cost).changes === 1) {
         bump(session, key, cost, 1);

@@ -7,8 +7,8 @@ import { checkOwner, diskError, isBusy, openingError } from './diskerrors.ts';
 import { failedWith, NexusError } from './errors.ts';
 import { createPrivateFile, openLockFile } from './processlock.ts';
 
-/** Another schema is begun anew. */
-const schemaVersion = 1;
+/** Another schema, or another way to count, is begun anew. */
+const schemaVersion = 2;
 
 /** How long a transaction waits for those of other processes, ms. */
 const waitMs = 30_000;
@@ -73,9 +73,26 @@ const schema = `
   ) STRICT, WITHOUT ROWID;
   PRAGMA user_version = ${schemaVersion};`;
 
-/** The index's SQLite file, opened. */
+/** Where the index lies. Of each version its own: two at work at once would take it from each other for ever. */
+export function indexPath(dataDir: string): string {
+  return path.join(dataDir, 'usage', `index-${schemaVersion}.sqlite`);
+}
+
+/** The index was deleted, replaced or emptied while it was in use, or found to be damaged. */
+export class IndexGone extends Error {
+  readonly damaged: boolean;
+
+  constructor(cause?: NexusError) {
+    super('The index of usage is another one now.', { cause });
+    this.damaged = cause !== undefined;
+  }
+}
+
+/** The index's SQLite file, opened. What finds it damaged throws `IndexGone`. */
 export interface IndexFile {
   db: DatabaseSync;
+  /** Of the file, to begin this very one anew. */
+  identity: string | undefined;
   /** Changes whenever the index is begun anew: what was kept of its ids is worth nothing then. */
   epoch: () => string;
   /**
@@ -94,9 +111,10 @@ export interface IndexFile {
 /**
  * Opens the index of one store, making it when it is absent, is of another store or schema, or cannot be read: it holds
  * nothing that cannot be had again. WAL, without a sync at each commit, so that a power cut may take the latest commits
- * and never tears one. Any number of processes of one user may have it open.
+ * and never tears one. Any number of processes of one user may have it open. The file with the identity `discard` is
+ * removed first.
  */
-export async function openIndexFile(file: string, storeId: string): Promise<IndexFile> {
+export async function openIndexFile(file: string, storeId: string, discard?: string): Promise<IndexFile> {
   const directory = path.dirname(file);
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
@@ -110,6 +128,7 @@ export async function openIndexFile(file: string, storeId: string): Promise<Inde
     const lock = await lockFile.acquire(waitMs);
     if (lock === undefined) throw busy(file);
     try {
+      if (discard !== undefined && identityOf(file) === discard) rmSync(file, { force: true });
       return await open(file, storeId);
     } finally {
       await lock.release();
@@ -176,20 +195,30 @@ function indexOver(db: DatabaseSync, file: string, identity: string | undefined,
   const selectEpoch = db.prepare("SELECT value FROM facts WHERE name = 'epoch'");
   // Another process may have begun it anew for a store of its own.
   const selectStore = db.prepare("SELECT 1 FROM facts WHERE name = 'store' AND value = ?");
+
+  async function guarded<T>(attempt: () => T): Promise<T> {
+    try {
+      return await whenFree(file, attempt);
+    } catch (error) {
+      throw failedWith(error, 'corrupt') ? new IndexGone(error) : error;
+    }
+  }
+
   return {
     db,
+    identity,
     epoch: () => String(selectEpoch.get()?.['value']),
     async write(work) {
-      return await whenFree(file, () => {
+      return await guarded(() => {
         if (identityOf(file) !== identity) return 'gone';
         return transaction(db, () => (selectStore.get(storeId) === undefined ? 'gone' : work()));
       });
     },
-    read: (work) => whenFree(file, work),
-    snapshot: (work) => whenFree(file, () => transaction(db, work, 'BEGIN')),
+    read: (work) => guarded(work),
+    snapshot: (work) => guarded(() => transaction(db, work, 'BEGIN')),
     async empty() {
       const tables = 'agents models sessions transcripts calls copies rollup odd items pending'.split(' ');
-      await whenFree(file, () =>
+      await guarded(() =>
         transaction(db, () => {
           for (const table of tables) db.exec(`DELETE FROM ${table}`);
           db.exec("DELETE FROM facts WHERE name NOT IN ('store', 'epoch')");

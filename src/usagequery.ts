@@ -98,6 +98,8 @@ export interface Chosen {
   where: string;
   values: SQLInputValue[];
   days: Days;
+  /** ms since 1970. */
+  period: { from: number | undefined; to: number | undefined };
 }
 
 /** The sums that were asked for, and their total; `invalid` for a request that makes no sense. */
@@ -113,7 +115,7 @@ export function sumUp(
   const groups = [...new Set(by)];
   const timed = groups.some(isTime);
   const columns = groups.flatMap((group) => (isTime(group) ? [] : [`${labels[group]} AS "by_${group}"`]));
-  if (timed) columns.push(`${daySql(db, chosen.days)} AS day`);
+  if (timed) columns.push(`${daySql(db, chosen)} AS day`);
   const keys = columns.map((_, nth) => nth + 1).join(', ');
   const found = db
     .prepare(
@@ -161,7 +163,8 @@ export function choose(asked: Filters & Period, { now, timeZone }: { now: Date; 
       values.push(...wanted);
     }
   }
-  const { from, to } = periodOf(asked, days, now);
+  const chosen = periodOf(asked, days, now);
+  const { from, to } = chosen;
   if (from !== undefined) {
     conditions.push('r.quarter >= ?');
     values.push(from / quarterMs);
@@ -170,7 +173,7 @@ export function choose(asked: Filters & Period, { now, timeZone }: { now: Date; 
     conditions.push('r.quarter < ?');
     values.push(to / quarterMs);
   }
-  return { where: conditions.length === 0 ? 'true' : conditions.join(' AND '), values, days };
+  return { where: conditions.length === 0 ? 'true' : conditions.join(' AND '), values, days, period: chosen };
 }
 
 function periodOf(
@@ -207,11 +210,17 @@ function instant(said: string, days: Days): number {
   });
 }
 
+/** Whatever an index holds, offsets are asked for within these. */
+const earliest = Date.UTC(2000, 0, 1);
+const latest = Date.UTC(2100, 0, 1);
+
 /** The local day of `r.quarter`, as days since 1970-01-01. */
-export function daySql(db: DatabaseSync, days: Days): string {
+export function daySql(db: DatabaseSync, { days, period }: Pick<Chosen, 'days' | 'period'>): string {
   const row = db.prepare('SELECT min(quarter) AS least, max(quarter) AS most FROM rollup').get();
-  const [least, most] = [Number(row?.['least'] ?? 0), Number(row?.['most'] ?? 0)];
-  const stretches = days.stretches(least * quarterMs, most * quarterMs);
+  const within = (said: unknown, least: number, most: number) =>
+    Math.min(Math.max(Number(said ?? 0) * quarterMs, least), most);
+  const least = within(row?.['least'], period.from ?? earliest, latest);
+  const stretches = days.stretches(least, within(row?.['most'], least, period.to ?? latest));
   const [first, ...others] = stretches.map(({ from, offset }) => ({
     from: Math.ceil(from / quarterMs),
     offset: Math.floor(offset / quarterMs),

@@ -7,6 +7,7 @@ import { openLocalStore } from '../../src/stores/local.ts';
 import { composeMessage } from '../../src/openclaw/message.ts';
 import { openSessions } from '../../src/sessions.ts';
 import { openWebhooks } from '../../src/webhooks.ts';
+import { indexPath } from '../../src/usagefile.ts';
 import { startReceiver } from '../receiver.ts';
 import { newSpendingMachine, type SpendingMachine } from '../usage/spending.ts';
 
@@ -216,7 +217,7 @@ test('usage top names the costliest sessions and cron jobs, and runs over twice 
 test('usage rebuild reads everything again, also where the index is damaged or gone', async () => {
   const machine = await filled();
   const before = (await machine.json(['usage', ...november])).answer;
-  const index = path.join(machine.dataDir, 'usage', 'index.sqlite');
+  const index = indexPath(machine.dataDir);
   expect((await stat(index)).size).toBeGreaterThan(0);
   const { status, answer } = await machine.json(['usage', 'rebuild']);
   expect([status, answer]).toMatchObject([

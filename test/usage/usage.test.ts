@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { rm, writeFile } from 'node:fs/promises';
+import { open, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { About, Nexus } from '../../src/nexus.ts';
 import { composeMessage } from '../../src/openclaw/message.ts';
@@ -82,6 +83,18 @@ function watched(store: Store): Store & { read: number; lists: number } {
       }
     },
   };
+}
+
+/** Overwrites where a table begins, in the file alone. */
+async function damage(file: string, table: string): Promise<void> {
+  const db = new DatabaseSync(file);
+  db.exec('PRAGMA wal_checkpoint(TRUNCATE)');
+  const root = db.prepare('SELECT rootpage FROM sqlite_master WHERE name = ?').get(table)?.['rootpage'];
+  const size = Number(db.prepare('PRAGMA page_size').get()?.['page_size']);
+  db.close();
+  const handle = await open(file, 'r+');
+  await handle.write(Buffer.alloc(size, 0xff), 0, size, (Number(root) - 1) * size);
+  await handle.close();
 }
 
 describe('catching up', () => {
@@ -241,6 +254,84 @@ describe('catching up', () => {
     expect((await moved.query({})).totals.calls).toBe(0);
     await moved.close();
     await other.close();
+  });
+
+  test('reads anew what is found to be damaged, by whatever finds it', async () => {
+    const { usage, write, store, file } = await makeLedger();
+    for (let n = 0; n < 50; n++) await write(`x${n}`, [call()]);
+    for (const find of ['query', 'sessions', 'standing', 'rebuild', 'catchUp'] as const) {
+      await usage.catchUp();
+      await damage(file, find === 'catchUp' ? 'pending' : find === 'standing' ? 'transcripts' : 'rollup');
+      const other = await openUsage({ store, file });
+      await (find === 'standing' ? other.standing() : other[find]({}));
+      expect(await other.query({})).toMatchObject({ complete: true, totals: { calls: 50 } });
+      expect((await other.rebuild()).complete).toBe(true);
+      await other.close();
+    }
+    expect((await usage.query({})).totals.calls).toBe(50);
+  });
+
+  test('what cannot be counted of one transcript keeps no other from it', async () => {
+    const { usage, write, file } = await makeLedger();
+    await usage.catchUp();
+    const db = new DatabaseSync(file);
+    db.exec(`CREATE TRIGGER poison BEFORE INSERT ON calls WHEN NEW.entry = 'poison'
+      BEGIN SELECT RAISE(ABORT, 'poisoned'); END`);
+    for (const name of ['a', 'b', 'c']) await write(name, [call({ id: name === 'b' ? 'poison' : name })]);
+    expect(await usage.catchUp()).toMatchObject({
+      complete: false,
+      coverage: { unreadable: { count: 1, examples: [{ transcript: 'b' }] } },
+    });
+    expect((await usage.query({})).coverage.unreadable.examples[0]?.reason).toMatch(/poisoned/);
+    expect((await usage.query({})).totals.calls).toBe(2);
+    db.exec('DROP TRIGGER poison');
+    db.close();
+    expect((await usage.catchUp()).complete).toBe(true);
+    expect((await usage.query({})).totals.calls).toBe(3);
+  });
+
+  test('counts nothing that no call can have used, however much of it there is', async () => {
+    const { usage, write } = await makeLedger();
+    const most = Array.from({ length: 1100 }, (_, nth) =>
+      message({
+        role: 'assistant',
+        usage: { input: Number.MAX_SAFE_INTEGER, output: nth, cost: { total: 9_000_000 } },
+      }),
+    );
+    await write('x', most);
+    await write('y', [call()]);
+    const { complete, coverage } = await usage.catchUp();
+    expect([complete, coverage.oddities[0]?.kind]).toEqual([true, 'bad_count']);
+    expect((await usage.query({ agent: 'main', session: 'y' })).totals.calls).toBe(1);
+  });
+
+  test('a time that cannot be is none, and makes no answer slow', async () => {
+    const { usage, write } = await makeLedger({ now: () => new Date('2026-11-20T12:00:00Z') });
+    const of = (timestamp: unknown) =>
+      call().replace('"2026-11-20T10:00:00.000Z"', JSON.stringify(timestamp));
+    await write('x', [of('2026-11-20T10:00:00.000Z'), of(1_763_632_800_000_000), of('1999-12-31T10:00:00Z')]);
+    await write('x', [of('2027-12-20T10:00:00.000Z'), of(7_000_000_000), of('2027-11-01T10:00:00.000Z')]);
+    const { coverage } = await usage.catchUp();
+    expect(coverage.oddities).toMatchObject([{ kind: 'no_timestamp', count: 4 }]);
+    const began = performance.now();
+    const { rows } = await usage.query({ by: ['day'], tz: 'Europe/Berlin' });
+    expect(rows.map(({ day }) => day)).toEqual(['2026-11-20', '2027-11-01']);
+    expect(performance.now() - began).toBeLessThan(1000);
+    const { sessions } = await usage.sessions({});
+    expect(sessions[0]).toMatchObject({ start: '2026-11-20T10:00:00.000Z', end: '2027-11-01T10:00:00.000Z' });
+  });
+
+  test('models are told apart whatever is in their names', async () => {
+    const { usage, write } = await makeLedger();
+    const of = (provider: string, model: string) =>
+      message({ role: 'assistant', provider, model, usage: { input: 1 } });
+    await write('x', [of('p\nq', 'm'), of('p', 'q\nm')]);
+    await usage.catchUp();
+    const { rows } = await usage.query({ by: ['provider', 'model'] });
+    expect(rows.map(({ provider, model }) => [provider, model])).toEqual([
+      ['p', 'q\nm'],
+      ['p\nq', 'm'],
+    ]);
   });
 
   test('stops when it is told to, and goes on from there', async () => {
