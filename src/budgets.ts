@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { Alerts, Latched, Notice } from './alerts.ts';
 import type { Budget } from './budgetsettings.ts';
 import { formatCount, formatDuration, formatItems, visible } from './format.ts';
@@ -14,12 +15,17 @@ const dayMs = 24 * hourMs;
 const quarterMs = 900_000;
 /** The pace says nothing before this part of the period is over, and is taken of its last such part too. */
 const paceShare = 1 / 8;
-/** What a period leaves behind is forgotten so long after its end: clocks differ. */
+/** So long after its end a period is still watched: what was spent before midnight may be shipped in the morning. */
+const lateMs = 36 * hourMs;
+/** What a period leaves behind is forgotten so long after that: clocks differ. */
 const forgetAfterMs = hourMs;
 /** A notice that no channel took for so long after its period interests nobody any more. */
 const staleMs = 3 * dayMs;
 /** A model without a price is told again this soon at the earliest, whoever has another list of prices. */
 const pricedMs = dayMs;
+/** So many models without a price are told each by itself in a day; more are told together, once a day. */
+const mostUnpriced = 5;
+const longestName = 80;
 /** Models that nobody uses any more are not told of. */
 const pricesOver = '30d';
 
@@ -37,8 +43,8 @@ export interface Watched {
 }
 
 /**
- * Raises what is due: the highest step that a budget has reached in the period that runs, once; that its pace would
- * pass it, once a period; and each model without a price, once until it has one. Forgets the steps of periods that are
+ * Raises what is due: the highest step that a budget has reached in the period that runs, or in one that ended lately,
+ * once; that its pace would pass it, once a period; and each model without a price, once until it has one. Forgets the steps of periods that are
  * over. Sends nothing. Resolves with what was raised.
  */
 export async function watchSpending(watched: Watched): Promise<Notice[]> {
@@ -51,7 +57,7 @@ export async function watchSpending(watched: Watched): Promise<Notice[]> {
   };
   for (const budget of watched.budgets)
     for (const notice of await dueOf(watched, budget, latched)) await raise(notice);
-  const unpriced = await unpricedModels(watched);
+  const unpriced = await unpricedModels(watched, latched);
   for (const notice of unpriced.notices) await raise(notice);
   await alerts.forget(
     latched.filter((one) => isOver(one, watched) || unpriced.isPriced(one)).map(({ subject }) => subject),
@@ -59,17 +65,34 @@ export async function watchSpending(watched: Watched): Promise<Notice[]> {
   return raised;
 }
 
-/** What of a budget's period could be told now. */
+/** What of a budget could be told now, of the period that runs and of those that ended lately. */
 async function dueOf(watched: Watched, budget: Budget, latched: readonly Latched[]): Promise<Notice[]> {
-  const { now, usage } = watched;
   const tz = zoneOf(watched, budget);
-  const period = periodAt(budget.per, tz, now.getTime());
+  const now = watched.now.getTime();
+  const due: Notice[] = [];
+  for (
+    let period = periodAt(budget.per, tz, now);
+    now - period.to < lateMs;
+    period = periodAt(budget.per, tz, period.from - 1)
+  )
+    due.push(...(await dueIn(period, tz, watched, budget, latched)));
+  return due;
+}
+
+async function dueIn(
+  period: Period,
+  tz: string,
+  watched: Watched,
+  budget: Budget,
+  latched: readonly Latched[],
+): Promise<Notice[]> {
+  const { now, usage } = watched;
   const of = (from: number, to: number) =>
     usage.query({ ...filterOf(budget), from: timeOf(from), to: timeOf(to) });
   const { totals, coverage } = await of(period.from, period.to);
   const limit = budget.dollars ?? budget.tokens ?? Number.POSITIVE_INFINITY;
   const spent = spentIn(budget, totals);
-  const subject = `budget/${nameOf(budget)}/${period.label}`;
+  const subject = `budget/${digestOf(budget)}/${period.label}`;
   const about = {
     event: 'warning' as const,
     host: watched.host,
@@ -92,7 +115,7 @@ async function dueOf(watched: Watched, budget: Budget, latched: readonly Latched
   const elapsed = now.getTime() - period.from;
   const whole = period.to - period.from;
   const window = Math.floor((whole * paceShare) / quarterMs) * quarterMs;
-  if (spent < limit && elapsed >= whole * paceShare) {
+  if (spent < limit && elapsed >= whole * paceShare && now.getTime() < period.to) {
     const since = Math.floor((now.getTime() - window) / quarterMs) * quarterMs;
     const lately = spentIn(budget, (await of(Math.max(period.from, since), period.to)).totals);
     // A burst that is over makes the first too high, a quiet night the second: both have to pass it.
@@ -121,7 +144,14 @@ function spentIn({ dollars }: Budget, { cost, total }: Sums): number {
   return dollars === undefined ? total : (cost ?? 0);
 }
 
-/** The same as long as its settings are, for people: `main $50 a day`. */
+/** The same as long as its settings are, and another for every other budget. */
+function digestOf({ name, agent, model, trigger, per, dollars, tokens, tz }: Budget): string {
+  const settings = [name, agent, model, trigger, per, dollars, tokens, tz];
+  const said = JSON.stringify(settings.map((value) => value ?? null));
+  return createHash('sha256').update(said).digest('hex').slice(0, 16);
+}
+
+/** For people: `main, $50.00 a day`. */
 export function nameOf({ name, agent, model, trigger, per, dollars, tokens }: Budget): string {
   const parts = [name, agent, model, trigger].filter((part) => part !== undefined);
   const of = parts.length === 0 ? 'all spending' : parts.join(' ');
@@ -191,7 +221,7 @@ function isOver({ subject, raised, channels, deliveries }: Latched, watched: Wat
   const label = subject.split('/').at(-2) ?? '';
   const per = /^\d{4}-\d\d-\d\d$/.test(label) ? 'day' : label.includes('W') ? 'week' : 'month';
   // Wherever it is still that day, it is not over: no zone is further behind than 12 hours.
-  const margin = forgetAfterMs + 12 * hourMs;
+  const margin = lateMs + forgetAfterMs + 12 * hourMs;
   if (label >= periodAt(per, 'UTC', watched.now.getTime() - margin).label) return false;
   const stale = watched.now.getTime() - Date.parse(raised.at) > staleMs;
   const sent = channels
@@ -201,31 +231,54 @@ function isOver({ subject, raised, channels, deliveries }: Latched, watched: Wat
 }
 
 /** Models of which no price is known, among those that were used lately. */
-async function unpricedModels({ usage, host, now }: Watched): Promise<{
-  notices: Notice[];
-  isPriced: (alert: Latched) => boolean;
-}> {
+async function unpricedModels(
+  { usage, host, now }: Watched,
+  latched: readonly Latched[],
+): Promise<{ notices: Notice[]; isPriced: (alert: Latched) => boolean }> {
   const { rows, complete } = await usage.query({ by: ['provider', 'model'], last: pricesOver, tz: 'UTC' });
-  const notices = rows
-    .filter(({ costCoverage }) => costCoverage.unpriced > 0)
-    .map(({ provider = '', model = '', costCoverage }): Notice => {
-      const calls = formatItems(costCoverage.unpriced, 'call');
-      return {
-        event: 'warning',
-        host,
-        subject: `price/${provider}/${model}`,
-        title: `No price is known of ${visible(model)} (${visible(provider)}): ${calls} of the last 30 days ${costCoverage.unpriced === 1 ? 'is' : 'are'} in no cost and no budget.`,
-        // No command to paste: the names come from transcripts.
-        next: `Add its price to the setting \`prices\`, in dollars for a million tokens, like ${JSON.stringify({ model, provider, input: 3, output: 15 })}.`,
-        at: now.toISOString(),
-      };
-    });
+  const about = { event: 'warning' as const, host, at: now.toISOString() };
+  const unpriced = rows.flatMap(({ provider = '', model = '', costCoverage }) =>
+    costCoverage.unpriced === 0
+      ? []
+      : [{ provider, model, calls: costCoverage.unpriced, subject: `price/${provider}/${model}` }],
+  );
+  const isOld = ({ raised }: Latched) => now.getTime() - Date.parse(raised.at) >= pricedMs;
+  const fresh = unpriced.filter(({ subject }) => !latched.some((one) => one.subject === subject));
+  const told = latched.filter((one) => one.subject.startsWith('price/') && !isOld(one)).length;
   return {
-    notices,
-    isPriced: ({ subject, raised }) =>
-      subject.startsWith('price/') &&
-      complete &&
-      !notices.some((one) => one.subject === subject) &&
-      now.getTime() - Date.parse(raised.at) >= pricedMs,
+    // Names come from transcripts: whoever invents them must not fill anybody's mailbox.
+    notices: told + fresh.length > mostUnpriced ? [several()] : fresh.map(single),
+    isPriced: (one) =>
+      isOld(one) &&
+      (one.subject.startsWith('prices/') ||
+        (one.subject.startsWith('price/') &&
+          complete &&
+          !unpriced.some(({ subject }) => subject === one.subject))),
   };
+
+  function single({ provider, model, calls, subject }: (typeof unpriced)[number]): Notice {
+    return {
+      ...about,
+      subject,
+      title: `No price is known of ${visible(model)} (${visible(provider)}): ${callsText(calls)}.`,
+      // No command to paste: the names come from transcripts.
+      next: `Add its price to the setting \`prices\`, in dollars for a million tokens, like ${JSON.stringify({ model, provider, input: 3, output: 15 })}.`,
+    };
+  }
+
+  function several(): Notice {
+    const calls = fresh.reduce((sum, one) => sum + one.calls, 0);
+    const first = fresh.slice(0, mostUnpriced).map(({ model }) => visible(model).slice(0, longestName));
+    const names = fresh.length > first.length ? `${first.join(', ')}, …` : first.join(', ');
+    return {
+      ...about,
+      subject: `prices/${dayLabel(localDay(now.getTime(), 'UTC'))}`,
+      title: `No price is known of ${formatItems(fresh.length, 'more model')}, ${names}: ${callsText(calls)}.`,
+      next: 'Run `nexus usage --by provider,model --last 30d` to see them all, and add their prices to the setting `prices`.',
+    };
+  }
+}
+
+function callsText(calls: number): string {
+  return `${formatItems(calls, 'call')} of the last 30 days ${calls === 1 ? 'is' : 'are'} in no cost and no budget`;
 }

@@ -66,14 +66,18 @@ export async function watch(
 ): Promise<void> {
   if (config.budgets.length === 0 && config.alerts.channels.length === 0) return;
   const alerts = openAlerts(store, { now: () => now().getTime() });
-  const raised = await watchSpending({
-    usage,
-    alerts,
-    budgets: config.budgets,
-    channels: await channelNames(config),
-    host: config.host,
-    now: now(),
-  });
-  for (const { title, subject, event, next } of raised) output.warn(title, { subject, event, next });
-  await sendAlerts(alerts, { config, env, now, signal, warn: output.warn, info: output.info });
+  try {
+    const raised = await watchSpending({
+      usage,
+      alerts,
+      budgets: config.budgets,
+      channels: await channelNames(config),
+      host: config.host,
+      now: now(),
+    });
+    for (const { title, subject, event, next } of raised) output.warn(title, { subject, event, next });
+  } finally {
+    // What was raised before is sent, whatever the matter is with what is spent.
+    await sendAlerts(alerts, { config, env, now, signal, warn: output.warn, info: output.info });
+  }
 }

@@ -9,6 +9,8 @@ import type { Price } from '../../src/prices.ts';
 import { openLocalStore } from '../../src/stores/local.ts';
 import type { Store } from '../../src/stores/store.ts';
 import { openUsage, type Usage } from '../../src/usage.ts';
+import { watch } from '../../src/commands/spending.ts';
+import { configSchema } from '../../src/config.ts';
 import { type Spent, spend } from './spending.ts';
 
 const channel = 'command-00000000';
@@ -87,7 +89,7 @@ describe('the steps of a budget', () => {
 
   test('that are passed at once are told as the highest', async () => {
     await costs(25);
-    expect(await look()).toEqual(['budget/main, $10.00 a day/2026-11-10/100']);
+    expect(await look()).toEqual([expect.stringMatching(/^budget\/[0-9a-f]{16}\/2026-11-10\/100$/)]);
     expect(await look()).toEqual([]);
   });
 
@@ -95,14 +97,42 @@ describe('the steps of a budget', () => {
     await costs(10);
     await look();
     await alerts.send([{ name: channel, send: () => Promise.resolve('') }], new AbortController().signal);
-    at = '2026-11-11T12:00:00Z';
+    at = '2026-11-13T00:30:00Z';
     expect(await look()).toEqual([]);
     expect(await alerts.list()).toHaveLength(1);
-    at = '2026-11-11T13:30:00Z';
+    at = '2026-11-13T01:30:00Z';
     expect(await look()).toEqual([]);
     expect(await alerts.list()).toEqual([]);
     await costs(10);
-    expect(await look()).toEqual(['budget/main, $10.00 a day/2026-11-11/100']);
+    expect((await look()).map((subject) => subject.split('/').slice(2).join('/'))).toEqual([
+      '2026-11-13/100',
+    ]);
+  });
+
+  test('are told of a period that is over, where what was spent in it arrives late', async () => {
+    await costs(6);
+    expect(steps(await look())).toContain('50');
+    at = '2026-11-11T00:20:00Z';
+    await calls('late', { at: '2026-11-10T23:50:00Z', cost: 4 });
+    expect((await look()).map((subject) => subject.split('/').slice(2))).toEqual([['2026-11-10', '100']]);
+    expect(await look()).toEqual([]);
+    at = '2026-11-12T11:30:00Z';
+    await calls('later', { at: '2026-11-11T23:50:00Z', cost: 9 });
+    await calls('latest', { at: '2026-11-09T23:50:00Z', cost: 9 });
+    expect((await look()).map((subject) => subject.split('/').slice(2))).toEqual([['2026-11-11', '80']]);
+  });
+
+  test('are those of each budget, however alike two of them are', async () => {
+    await costs(10);
+    const budgets: Budget[] = [
+      { agent: 'main', per: 'day', dollars: 10 },
+      { name: 'main', per: 'day', dollars: 10 },
+      { agent: 'main', per: 'day', dollars: 10, tz: 'Asia/Tokyo' },
+      { agent: 'main', per: 'day', dollars: 9.999 },
+    ];
+    const raised = await look(budgets);
+    expect(new Set(raised).size).toBe(4);
+    expect(steps(raised)).toEqual(['100', '100', '100', '100']);
   });
 
   test('are not forgotten as long as a channel may still take them', async () => {
@@ -144,10 +174,7 @@ describe('the steps of a budget', () => {
     await costs(8.5);
     const other = { usage: await openIndex('two'), alerts: openAlerts(store, { now: () => Date.parse(at) }) };
     const [one, two] = await Promise.all([look(), look([day], other)]);
-    expect([...one, ...two].sort()).toEqual([
-      'budget/main, $10.00 a day/2026-11-10/80',
-      'budget/main, $10.00 a day/2026-11-10/pace',
-    ]);
+    expect(steps([...one, ...two].sort())).toEqual(['80', 'pace']);
   });
 
   test('that one replica told are no news from one whose index is behind', async () => {
@@ -248,11 +275,48 @@ describe('a model without a price', () => {
     expect(notice?.next).not.toContain('\u001b');
   });
 
+  test('is told together with others where there are many, once a day', async () => {
+    const invent = async (count: number) => {
+      for (let n = 0; n < count; n++) await calls('many', { at, model: `invented-${at.slice(0, 13)}-${n}` });
+    };
+    await invent(3);
+    expect(await look([])).toHaveLength(3);
+    await invent(8);
+    await usage.catchUp();
+    const [notice, ...others] = await watchSpending({ usage, alerts, ...around([]) });
+    expect([notice?.subject, others]).toEqual(['prices/2026-11-10', []]);
+    at = '2026-11-10T13:00:00Z';
+    await invent(300);
+    expect(await look([])).toEqual([]);
+    at = '2026-11-11T14:00:00Z';
+    const raised = await watchSpending({ usage, alerts, ...around([]) });
+    expect(raised[0]?.title).toMatch(
+      /^No price is known of 305 more models, (invented-[^ ]*, ){5}…: 305 calls of the last 30 days are in no cost/,
+    );
+    expect(raised).toHaveLength(1);
+  });
+
   test('is none where its cost is recorded or was used long ago', async () => {
     await costs(1);
     await calls('a', { at: '2026-09-10T12:00:00Z', model: 'secret' });
     expect(await look([])).toEqual([]);
   });
+});
+
+test('what was raised is sent although what is spent cannot be read', async () => {
+  const notice = { event: 'failed', host: 'box', subject: 'job/upload', title: 'It failed.', at } as const;
+  await alerts.raise(notice, []);
+  const config = configSchema.parse({
+    dataDir: directory,
+    host: 'box',
+    alerts: { channels: [{ kind: 'command', command: ['/bin/sh', '-c', 'cat > /dev/null'] }] },
+  });
+  const failing = { query: () => Promise.reject(new Error('no query today')) };
+  const output = { warn: () => undefined, info: () => undefined } as never;
+  const context = { config, env: process.env, now: () => new Date(at), output };
+  const watching = watch({ ...context, signal: new AbortController().signal }, failing, store);
+  await expect(watching).rejects.toThrow('no query today');
+  expect((await alerts.list())[0]?.deliveries).toMatchObject([{ state: 'sent' }]);
 });
 
 describe('a period', () => {
