@@ -58,6 +58,15 @@ export function jobOf(key: string | null): string | null {
   return (key === null ? null : /^(?:agent:[^:]+:)?cron:([^:]+)/.exec(key)?.[1]) ?? null;
 }
 
+/**
+ * Nexus tells an agent of its mail through OpenClaw's hook or command line. What looks like such a message and came by
+ * another way, as in a chat where anybody may write, is not believed. Whether its items were ever received cannot be
+ * asked: history is pruned, and an index that is begun anew has to come out the same.
+ */
+function isTold(trigger: string | null): boolean {
+  return trigger === null || trigger === 'webhook' || trigger === 'operator' || trigger === 'unknown';
+}
+
 export function openStates(db: DatabaseSync, counting: Counting): States {
   const select = db.prepare(
     `SELECT t.*, s.agent AS agent_id FROM transcripts t JOIN sessions s ON s.id = t.session
@@ -143,15 +152,16 @@ export function openStates(db: DatabaseSync, counting: Counting): States {
     const ends = rows.map((row) => numberOf(row['last_at']) ?? 0).filter((at) => at > 0);
     const start = starts.length === 0 ? null : Math.min(...starts);
     if (selectStart.get(session)?.['started_at'] !== start) counting.start(session, agent, start);
-    const batch = first('batch');
+    const trigger = first('trigger');
+    const batch = isTold(trigger) ? first('batch') : null;
     updateSession.run(
       ends.length === 0 ? null : Math.max(...ends),
       first('key'),
-      batch === null ? first('trigger') : 'webhook',
+      batch === null ? trigger : 'webhook',
       first('host'),
       jobOf(first('key')),
       batch,
-      first('source'),
+      batch === null ? null : first('source'),
       session,
     );
   }
