@@ -1,4 +1,4 @@
-import { changedSince, overlapMs, pruneChanges, reliableMs } from './changes.ts';
+import { changedSince, type Named, overlapMs, pruneChanges, reliableMs } from './changes.ts';
 import { describe, failedWith, messageOf, NexusError } from './errors.ts';
 import type { Card, Nexus } from './nexus.ts';
 import type { Store } from './stores/store.ts';
@@ -28,6 +28,9 @@ const chunkCalls = 1000;
 const chunkBytes = 8 * 1024 * 1024;
 /** A time further ahead than this is none, ms. */
 const aheadMs = 366 * 86_400_000;
+/** More than so many that the feed names of an agent, and this part of its transcripts, are compared as a list. */
+const mostSingly = 50;
+const listShare = 1 / 20;
 /** Transcripts read at once. */
 const readers = 24;
 /** With more than these to be read anew, all is: what is counted of one is found by reading through all. */
@@ -83,6 +86,7 @@ export function openCatchUp(
   const selectKnown = db.prepare(
     'SELECT agent, name, length, complete, read_to, tail, key, trigger, host, unreadable FROM transcripts',
   );
+  const countKnown = db.prepare('SELECT agent, count(*) AS count FROM transcripts GROUP BY agent');
   let waiting: Waiting[] = [];
   let flushing: Promise<void> | undefined;
 
@@ -149,7 +153,7 @@ export function openCatchUp(
     const cards = whole ? await listed() : new Map<string, Card>();
     const named = whole
       ? await index.read(() => differing(cards))
-      : await changedSince(store, lookedAt - overlapMs, began);
+      : await changed(await changedSince(store, lookedAt - overlapMs, began), cards);
     await commit(() => {
       for (const { agent, transcript } of named) addPending.run(agent, transcript);
       setFact(db, 'looked_at', String(began));
@@ -163,6 +167,24 @@ export function openCatchUp(
     const cards = new Map<string, Card>();
     for await (const card of nexus.list()) cards.set(`${card.agent}/${card.transcript}`, card);
     return cards;
+  }
+
+  /**
+   * Of what the feed names, what may have changed: within the overlap every look sees the same names again. Of an agent
+   * of which it names many the cards are listed, into `cards`, instead of looking at each of them.
+   */
+  async function changed(named: readonly Named[], cards: Map<string, Card>): Promise<Named[]> {
+    const byAgent = Map.groupBy(named, ({ agent }) => agent);
+    const known = new Map(
+      (await index.read(() => countKnown.all())).map((row) => [String(row['agent']), Number(row['count'])]),
+    );
+    for (const [agent, { length }] of byAgent) {
+      if (length <= mostSingly || length < (known.get(agent) ?? 0) * listShare) continue;
+      byAgent.delete(agent);
+      for await (const card of nexus.list({ agent })) cards.set(`${agent}/${card.transcript}`, card);
+    }
+    const differ = new Set((await index.read(() => differing(cards))).map(nameOf));
+    return named.filter((one) => byAgent.has(one.agent) || differ.has(nameOf(one)));
   }
 
   /** Transcripts that are stored and not read so far, or read and no longer stored. */
@@ -372,4 +394,8 @@ export function openCatchUp(
     await Promise.all(Array.from({ length: readers }, reader));
     if (failed !== undefined) throw failed.error;
   };
+}
+
+function nameOf({ agent, transcript }: Named): string {
+  return `${agent}/${transcript}`;
 }
