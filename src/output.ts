@@ -65,6 +65,8 @@ export interface Output {
   readonly inJournal: boolean;
   /** Cells of the terminal that stdout is; absent elsewhere, and where nobody said. */
   readonly size: { width: number | undefined; height: number | undefined };
+  /** Nobody reads stdout any more. */
+  readonly gone: boolean;
   /** A result is already on stdout. */
   readonly answered: boolean;
   /** Text with a newline after it, or one object as one line of JSON. With `json` text is left out. */
@@ -181,6 +183,9 @@ export function createOutput({
       const there = stdout.isTTY === true;
       // 0 where nobody said.
       return { width: (there && stdout.columns) || undefined, height: (there && stdout.rows) || undefined };
+    },
+    get gone() {
+      return gone;
     },
     get answered() {
       return answered;

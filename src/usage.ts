@@ -23,6 +23,11 @@ export interface Standing {
   asOf: string | null;
   /** Everything that was stored then has been read. */
   complete: boolean;
+  /**
+   * Lines that may have been calls and are in no sum, of the sessions that were asked for: torn, too long, or without a
+   * time. The places are among the oddities.
+   */
+  uncounted: number;
   coverage: Coverage;
 }
 
@@ -152,20 +157,20 @@ export async function openUsage(options: UsageOptions): Promise<Usage> {
     within?: Within,
   ): Promise<T & Standing> {
     return await reading((index) =>
-      index.snapshot(() => ({ ...work(index.db, prices), ...coverageOf(index.db, within) })),
+      index.snapshot(() => ({ ...coverageOf(index.db, within), ...work(index.db, prices) })),
     );
   }
 
-  const surroundings = () => ({ now: now(), timeZone });
+  const surroundings = (within: Within) => ({ now: now(), timeZone, within });
 
   return {
     catchUp: (request = {}) => caughtUp(request),
     query: (request, within) =>
-      answered((db, table) => sumUp(db, limited(request, within), table, surroundings()), within),
+      answered((db, table) => sumUp(db, request, table, surroundings(within)), within),
     sessions: (request, within) =>
-      answered((db, table) => listSessions(db, limited(request, within), table, surroundings()), within),
+      answered((db, table) => listSessions(db, request, table, surroundings(within)), within),
     top: (request, within) =>
-      answered((db, table) => topOf(db, limited(request, within), table, surroundings()), within),
+      answered((db, table) => topOf(db, request, table, surroundings(within)), within),
     items: (session) => reading((index) => index.read(() => itemsOf(index.db, session))),
     async costOf(item) {
       const { cost } = await answered((db, table) => ({ cost: itemCost(db, item, table) }));
@@ -187,15 +192,4 @@ function isDamaged(error: unknown): boolean {
 /** What is said to be wrong where beginning anew has not helped. */
 function told(error: unknown): unknown {
   return error instanceof IndexGone ? (error.cause ?? error) : error;
-}
-
-/** Of the agents that are asked for, those within; of none asked for, all those. */
-function limited<Request extends { agent?: string | string[] | undefined }>(
-  request: Request,
-  within: Within,
-): Request {
-  if (within === undefined) return request;
-  const asked = typeof request.agent === 'string' ? request.agent.split(',') : request.agent;
-  const wanted = asked?.map((agent) => agent.trim()).filter((agent) => agent !== '');
-  return { ...request, agent: within.filter((agent) => wanted?.includes(agent) ?? true) };
 }

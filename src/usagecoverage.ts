@@ -1,6 +1,6 @@
 import type { DatabaseSync } from 'node:sqlite';
 import { factIn } from './usagefile.ts';
-import { isOddity, type Oddity } from './usagerecord.ts';
+import { isOddity, type Oddity, uncounted } from './usagerecord.ts';
 import type { Standing } from './usage.ts';
 
 /** What the sums rest on. */
@@ -69,6 +69,9 @@ export function coverageOf(db: DatabaseSync, within?: readonly string[]): Standi
   return {
     asOf: lookedAt === undefined ? null : new Date(Number(lookedAt)).toISOString(),
     complete: lookedAt !== undefined && unread === 0 && count === 0,
+    uncounted: oddities
+      .filter(({ kind }) => uncounted.some((one) => one === kind))
+      .reduce((sum, one) => sum + one.count, 0),
     coverage: {
       transcripts: Number(row?.['transcripts']),
       bytes: Number(row?.['bytes']),

@@ -64,6 +64,11 @@ export function daysIn(timeZone: string): Days {
 }
 
 function formatOf(timeZone: string): Intl.DateTimeFormat {
+  const minutes = /^[+-]\d\d:?(\d\d)$/.exec(timeZone)?.[1];
+  if (minutes !== undefined && Number(minutes) % 15 !== 0)
+    throw new NexusError('invalid', `${timeZone} is off the quarters of an hour, by which sums are kept.`, {
+      hint: 'Use a name like "Europe/Berlin", or an offset like "+05:45".',
+    });
   try {
     return new Intl.DateTimeFormat('en-US', {
       timeZone,

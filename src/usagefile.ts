@@ -230,6 +230,22 @@ function indexOver(db: DatabaseSync, file: string, identity: string | undefined,
   };
 }
 
+/** Reads an index that is there, whatever its store, and changes nothing; `undefined` where none can be read. */
+export function peekAt<T>(file: string, work: (db: DatabaseSync) => T): T | undefined {
+  if (identityOf(file) === undefined) return undefined;
+  let db: DatabaseSync | undefined;
+  try {
+    db = new DatabaseSync(file, { readOnly: true });
+    return work(db);
+  } catch (error) {
+    // Whoever asks for usage is told, and mends it.
+    if (diskError(error, file) instanceof NexusError) return undefined;
+    throw error;
+  } finally {
+    db?.close();
+  }
+}
+
 /** A fact kept in the index. */
 export function factIn(db: DatabaseSync, name: string): string | undefined {
   const value = db.prepare('SELECT value FROM facts WHERE name = ?').get(name)?.['value'];

@@ -4,6 +4,7 @@ import type { PriceTable } from './prices.ts';
 import { costKinds, quarterMs } from './usagecount.ts';
 import { dayLabel, type Days, daysIn, monthLabel, weekLabel } from './usagedays.ts';
 import { preparePrices, priceJoin } from './usageprices.ts';
+import { uncounted } from './usagerecord.ts';
 import {
   type Dimension,
   filterNames,
@@ -93,11 +94,21 @@ function isTime(dimension: Dimension): dimension is keyof typeof dayLabels {
   return dimension in dayLabels;
 }
 
+/** What an answer goes by beside the request. */
+export interface Surroundings {
+  now: Date;
+  timeZone: string;
+  /** The only agents that the answer knows of; not said: all. */
+  within?: readonly string[] | undefined;
+}
+
 /** Which rows of the rollup are asked for. */
 export interface Chosen {
   where: string;
   values: SQLInputValue[];
   days: Days;
+  /** The sessions that rows may be of, as SQL over `sessions s` and `agents a`. */
+  sessions: { where: string; values: SQLInputValue[] };
   /** ms since 1970. */
   period: { from: number | undefined; to: number | undefined };
 }
@@ -107,8 +118,8 @@ export function sumUp(
   db: DatabaseSync,
   request: UsageRequest,
   prices: PriceTable,
-  surroundings: { now: Date; timeZone: string },
-): { rows: UsageRow[]; totals: Sums } {
+  surroundings: Surroundings,
+): { rows: UsageRow[]; totals: Sums; uncounted: number } {
   const { by, ...asked } = parsed(usageRequestSchema, request);
   const chosen = choose(asked, surroundings);
   preparePrices(db, prices);
@@ -143,37 +154,62 @@ export function sumUp(
   return {
     rows: groups.length === 0 ? [] : sorted.map(({ labels: said, raw }) => ({ ...said, ...sumsOf(raw) })),
     totals: sumsOf(totals),
+    uncounted: uncountedIn(db, chosen),
   };
 }
 
 /** A request's filters and period as SQL. */
-export function choose(asked: Filters & Period, { now, timeZone }: { now: Date; timeZone: string }): Chosen {
+export function choose(asked: Filters & Period, { now, timeZone, within }: Surroundings): Chosen {
   const days = daysIn(asked.tz ?? timeZone);
-  const conditions: string[] = [];
-  const values: SQLInputValue[] = [];
+  const rows: Condition[] = [];
+  const sessions: Condition[] = [];
+  const marks = (values: readonly string[]) => values.map(() => '?').join(', ');
+  if (within !== undefined) sessions.push([`a.name IN (${marks(within)})`, ...within]);
   for (const name of filterNames) {
     const wanted = asked[name];
     if (wanted === undefined) continue;
-    const marks = wanted.map(() => '?').join(', ');
-    if (name === 'session') {
-      conditions.push(`(${labels.session} IN (${marks}) OR s.name IN (${marks}))`);
-      values.push(...wanted, ...wanted);
-    } else {
-      conditions.push(`${labels[name]} IN (${marks})`);
-      values.push(...wanted);
-    }
+    const is = `${labels[name]} IN (${marks(wanted)})`;
+    if (name === 'model' || name === 'provider') rows.push([is, ...wanted]);
+    else if (name === 'session')
+      sessions.push([`(${is} OR s.name IN (${marks(wanted)}))`, ...wanted, ...wanted]);
+    else sessions.push([is, ...wanted]);
   }
-  const chosen = periodOf(asked, days, now);
-  const { from, to } = chosen;
-  if (from !== undefined) {
-    conditions.push('r.quarter >= ?');
-    values.push(from / quarterMs);
-  }
-  if (to !== undefined) {
-    conditions.push('r.quarter < ?');
-    values.push(to / quarterMs);
-  }
-  return { where: conditions.length === 0 ? 'true' : conditions.join(' AND '), values, days, period: chosen };
+  const period = periodOf(asked, days, now);
+  const { from, to } = period;
+  if (from !== undefined) rows.push(['r.quarter >= ?', from / quarterMs]);
+  if (to !== undefined) rows.push(['r.quarter < ?', to / quarterMs]);
+  // A session without a time may have been at any.
+  const during: Condition[] = [
+    ...(from === undefined ? [] : [['coalesce(s.ended_at >= ?, true)', from] satisfies Condition]),
+    ...(to === undefined ? [] : [['coalesce(s.started_at < ?, true)', to] satisfies Condition]),
+  ];
+  return {
+    ...joined([...sessions, ...rows]),
+    sessions: joined([...sessions, ...during]),
+    days,
+    period,
+  };
+}
+
+type Condition = [sql: string, ...values: SQLInputValue[]];
+
+function joined(conditions: readonly Condition[]): { where: string; values: SQLInputValue[] } {
+  return {
+    where: conditions.length === 0 ? 'true' : conditions.map(([sql]) => sql).join(' AND '),
+    values: conditions.flatMap(([, ...values]) => values),
+  };
+}
+
+/** Lines of the sessions that are asked for which should be in these sums and are in none. */
+export function uncountedIn(db: DatabaseSync, { sessions: { where, values } }: Chosen): number {
+  const row = db
+    .prepare(
+      `SELECT total(o.count) AS n FROM odd o JOIN transcripts t ON t.id = o.transcript
+       JOIN sessions s ON s.id = t.session JOIN agents a ON a.id = s.agent
+       WHERE o.kind IN (${uncounted.map(() => '?').join(', ')}) AND ${where}`,
+    )
+    .get(...uncounted, ...values);
+  return Number(row?.['n']);
 }
 
 function periodOf(

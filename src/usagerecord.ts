@@ -25,6 +25,9 @@ export const oddities = {
 
 export type Oddity = keyof typeof oddities;
 
+/** Of these, what may have been a call that should be in the sums. A message without token counts has none to add. */
+export const uncounted = ['unparsable', 'too_long', 'no_timestamp'] as const satisfies Oddity[];
+
 export function isOddity(kind: unknown): kind is Oddity {
   return typeof kind === 'string' && Object.hasOwn(oddities, kind);
 }

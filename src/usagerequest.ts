@@ -25,6 +25,9 @@ const several = z
     (Array.isArray(said) ? said : said.split(',')).map((one) => one.trim()).filter(Boolean),
   );
 
+/** As filters have them. What is empty would choose nothing, or pass for no filter. */
+const named = several.refine((names) => names.length > 0, { error: 'must not be empty' });
+
 const when = z
   .string({ error: 'must be a date or a time' })
   .regex(/^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,3})?)?(?:Z|[+-]\d\d:\d\d)?)?$/, {
@@ -41,15 +44,15 @@ function exists(date: string): boolean {
 }
 
 const filters = {
-  agent: several.optional(),
-  model: several.optional(),
-  provider: several.optional(),
-  trigger: several.optional(),
-  host: several.optional(),
-  job: several.optional(),
-  source: several.optional(),
+  agent: named.optional(),
+  model: named.optional(),
+  provider: named.optional(),
+  trigger: named.optional(),
+  host: named.optional(),
+  job: named.optional(),
+  source: named.optional(),
   /** `agent/session`, or a session's name alone. */
-  session: several.optional(),
+  session: named.optional(),
 };
 
 const period = {

@@ -2,7 +2,16 @@ import type { DatabaseSync, SQLInputValue, SQLOutputValue } from 'node:sqlite';
 import type { PriceTable } from './prices.ts';
 import type { Oddity } from './usagerecord.ts';
 import { preparePrices } from './usageprices.ts';
-import { choose, fromSql, rawOf, type Sums, sumsOf, sumsSql } from './usagequery.ts';
+import {
+  choose,
+  fromSql,
+  rawOf,
+  type Sums,
+  sumsOf,
+  sumsSql,
+  type Surroundings,
+  uncountedIn,
+} from './usagequery.ts';
 import {
   parsed,
   type SessionsRequest,
@@ -36,10 +45,12 @@ export interface SessionsAnswer {
   sessions: SessionUsage[];
   /** How many there are without `limit`. */
   found: number;
+  uncounted: number;
 }
 
 export interface Top {
   sessions: SessionUsage[];
+  uncounted: number;
   /** `medianCost` and `cost` are of the runs whose cost is known, and `null` where that is of none. */
   jobs: {
     agent: string;
@@ -66,11 +77,6 @@ const longestTop = 10;
 /** From so many runs on a job has a median that says something. */
 const fewestRuns = 3;
 
-interface Surroundings {
-  now: Date;
-  timeZone: string;
-}
-
 export function listSessions(
   db: DatabaseSync,
   request: SessionsRequest,
@@ -78,7 +84,8 @@ export function listSessions(
   surroundings: Surroundings,
 ): SessionsAnswer {
   const { text, order, ascending, limit, offset, ...asked } = parsed(sessionsRequestSchema, request);
-  const { where, values } = choose(asked, surroundings);
+  const chosen = choose(asked, surroundings);
+  const { where, values } = chosen;
   preparePrices(db, prices);
   const conditions = [where];
   if (text !== undefined && text !== '') {
@@ -100,7 +107,11 @@ export function listSessions(
        ORDER BY ${by} ${direction}, agent, session LIMIT ? OFFSET ?`,
     )
     .all(...values, limit, offset);
-  return { sessions: rows.map((row) => sessionFrom(db, row)), found: Number(rows[0]?.['found'] ?? 0) };
+  return {
+    sessions: rows.map((row) => sessionFrom(db, row)),
+    found: Number(rows[0]?.['found'] ?? 0),
+    uncounted: uncountedIn(db, chosen),
+  };
 }
 
 function sessionsSql(where: string): string {
@@ -144,7 +155,7 @@ export function topOf(
   surroundings: Surroundings,
 ): Top {
   const { by: _, ...asked } = parsed(usageRequestSchema, request);
-  const { sessions } = listSessions(db, { ...asked, limit: longestTop }, prices, surroundings);
+  const { sessions, uncounted } = listSessions(db, { ...asked, limit: longestTop }, prices, surroundings);
   const { where, values } = choose(asked, surroundings);
   const runs = new Map<string, { agent: string; job: string; runs: { session: string; sums: Sums }[] }>();
   for (const row of db.prepare(sessionsSql(`${where} AND s.job IS NOT NULL`)).all(...values)) {
@@ -176,6 +187,7 @@ export function topOf(
   );
   return {
     sessions,
+    uncounted,
     jobs: jobs
       .sort((one, other) => (other.cost ?? 0) - (one.cost ?? 0) || other.total - one.total)
       .slice(0, longestTop)
@@ -203,7 +215,7 @@ export function itemsOf(db: DatabaseSync, session: string): string[] {
     .prepare(
       `SELECT DISTINCT i.item FROM items i JOIN transcripts t ON t.id = i.transcript
        JOIN sessions s ON s.id = t.session JOIN agents a ON a.id = s.agent
-       WHERE a.name || '/' || s.name = ? ORDER BY i.item`,
+       WHERE a.name || '/' || s.name = ? AND s.batch IS NOT NULL ORDER BY i.item`,
     )
     .all(session)
     .map(({ item }) => String(item));
@@ -215,7 +227,7 @@ export function itemCost(db: DatabaseSync, item: string, prices: PriceTable): It
     .prepare(
       `SELECT DISTINCT s.id, a.name || '/' || s.name AS name FROM items i
        JOIN transcripts t ON t.id = i.transcript JOIN sessions s ON s.id = t.session
-       JOIN agents a ON a.id = s.agent WHERE i.item = ? ORDER BY name`,
+       JOIN agents a ON a.id = s.agent WHERE i.item = ? AND s.batch IS NOT NULL ORDER BY name`,
     )
     .all(item);
   if (sessions.length === 0) return undefined;

@@ -100,12 +100,15 @@ async function look(context: Context, alertDue?: AlertDue): Promise<number> {
     const { backfillSince } = units;
     // History waits for it, and that is as it should be.
     const first = backfillSince !== undefined && !hasBackfilled(ledger);
-    const notes = first
-      ? [
-          `The first backfill is running since ${formatDuration(now - backfillSince)}; what it has not reached is not archived yet.`,
-          ...units.notes,
-        ]
-      : units.notes;
+    const notes = [
+      ...(first
+        ? [
+            `The first backfill is running since ${formatDuration(now - backfillSince)}; what it has not reached is not archived yet.`,
+          ]
+        : []),
+      ...units.notes,
+      ...(await import('./statususage.ts')).usageNotes(config),
+    ];
     problems.push(...units.problems, ...problemsSetAside(ledger, config, store, state));
     problems.push(...agents.flatMap((agent) => problemsOf(agent, now, first)));
     problems.push(...problemsOfJobs(jobs, agents, units.silent, first));

@@ -9,7 +9,7 @@ import type { CatchUpOptions, CatchUpProgress } from '../usagecatchup.ts';
 import { csvOf } from '../usagecsv.ts';
 import { daysIn } from '../usagedays.ts';
 import { type Dimension, parsed, usageRequestSchema } from '../usagerequest.ts';
-import { coverageLines, oddityText, unreadText, usageLines } from './usagetable.ts';
+import { coverageLines, isWhole, oddityText, uncountedText, unreadText, usageLines } from './usagetable.ts';
 
 /** What the command line asks of usage. */
 export interface Asked {
@@ -66,7 +66,7 @@ export async function rebuild(context: Context): Promise<number> {
   try {
     const standing = await shown(context, (options) => own.rebuild(options));
     if (output.json)
-      output.result({ command: 'usage rebuild', ok: standing.complete, ...standing, schemaVersion: 1 });
+      output.result({ command: 'usage rebuild', ok: isWhole(standing), ...standing, schemaVersion: 1 });
     else for (const line of coverageLines(undefined, standing, context.now())) output.info(line);
     return statusOf(standing);
   } finally {
@@ -146,7 +146,7 @@ async function live(context: Context, reader: Reader, request: Request): Promise
   const { setTimeout: delay } = await import('node:timers/promises');
   let latest: UsageAnswer | undefined;
   let drawn = false;
-  while (!signal.aborted) {
+  while (!signal.aborted && !output.gone) {
     let trouble: string | undefined;
     try {
       await reader.catchUp?.({ signal });
@@ -199,7 +199,7 @@ function pictureOf({ output, now }: Context, request: Request, answer: UsageAnsw
     '',
     ...(answer.totals.calls > 0 ? ruled : [nothingText(answer)]),
     '',
-    ...rests.map((line) => output.style(answer.complete ? 'dim' : 'yellow', line)),
+    ...rests.map((line) => output.style(isWhole(answer) ? 'dim' : 'yellow', line)),
   ];
 }
 
@@ -219,16 +219,17 @@ export function periodText({ from, to, last, tz }: Request): string {
 }
 
 function objectOf(answer: UsageAnswer): object {
-  return { command: 'usage', ok: answer.complete, ...answer, schemaVersion: 1 };
+  return { command: 'usage', ok: isWhole(answer), ...answer, schemaVersion: 1 };
 }
 
 /** For whoever reads CSV: on stderr. */
 function warnOf({ output }: Context, standing: Standing): void {
   if (!standing.complete) output.warn(`Of what is stored, ${unreadText(standing)}`);
+  if (standing.uncounted > 0) output.warn(uncountedText(standing));
   for (const oddity of standing.coverage.oddities) output.warn(oddityText(oddity));
 }
 
 /** 3: a part of what is stored is in no sum. */
-export function statusOf({ complete }: Standing): number {
-  return complete ? exit.done : exit.someFailed;
+export function statusOf(standing: Pick<Standing, 'complete' | 'uncounted'>): number {
+  return isWhole(standing) ? exit.done : exit.someFailed;
 }

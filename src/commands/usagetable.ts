@@ -150,6 +150,7 @@ export function coverageLines(totals: Sums | undefined, standing: Standing, now:
   return [
     ...(totals === undefined ? [] : [costLine(totals)]),
     complete ? `${when}: all of ${read}.` : `${when}: ${unreadText(standing)}`,
+    ...(standing.uncounted === 0 ? [] : [uncountedText(standing)]),
     ...coverage.oddities.map(oddityText),
   ];
 }
@@ -163,6 +164,15 @@ function costLine({ calls, costCoverage }: Sums): string {
     ...(unpriced === 0 ? [] : [`≥ unpriced and in no cost: ${formatCount(unpriced)}`]),
   ];
   return `${formatItems(calls, 'call')}: ${parts.join(', ')}.`;
+}
+
+/** All that is stored is in the sums, as far as it can be known. */
+export function isWhole({ complete, uncounted }: Pick<Standing, 'complete' | 'uncounted'>): boolean {
+  return complete && uncounted === 0;
+}
+
+export function uncountedText({ uncounted }: Pick<Standing, 'uncounted'>): string {
+  return `The sums may be too low: ${formatItems(uncounted, 'line')} could not be counted.`;
 }
 
 /** What is missing, so that a partial sum does not pass for a whole one. */

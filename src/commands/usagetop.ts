@@ -3,7 +3,7 @@ import type { Standing } from '../usage.ts';
 import type { Top } from '../usagesessions.ts';
 import { formatAge, formatCount, formatDuration } from '../format.ts';
 import { type Asked, askedOf, catchUp, periodText, type Request, statusOf, withReader } from './usage.ts';
-import { costText, coverageLines, dollars, shortCount } from './usagetable.ts';
+import { costText, coverageLines, dollars, isWhole, shortCount } from './usagetable.ts';
 
 /** What costs most: sessions, cron jobs, and runs that cost over twice the median of their job. */
 export async function top(context: Context, asked: Asked): Promise<number> {
@@ -13,7 +13,7 @@ export async function top(context: Context, asked: Asked): Promise<number> {
     await catchUp(context, reader);
     const answer = await reader.top(request);
     if (output.json)
-      output.result({ command: 'usage top', ok: answer.complete, ...answer, schemaVersion: 1 });
+      output.result({ command: 'usage top', ok: isWhole(answer), ...answer, schemaVersion: 1 });
     else show(context, request, answer);
     return statusOf(answer);
   });

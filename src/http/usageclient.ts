@@ -28,6 +28,7 @@ const oddity = z.string().refine(isOddity);
 const standing = {
   asOf: z.string().nullable(),
   complete: z.boolean(),
+  uncounted: count,
   coverage: z.object({
     transcripts: count,
     bytes: count,
@@ -88,8 +89,16 @@ export function openUsageClient(options: ClientOptions): UsageReader {
     request: UsageRequest | SessionsRequest = {},
   ): Promise<T> {
     const query = new URLSearchParams();
-    for (const [name, value] of Object.entries(request))
-      if (value !== undefined) query.set(name, Array.isArray(value) ? value.join(',') : String(value));
+    for (const [name, value] of Object.entries(request)) {
+      if (value === undefined) continue;
+      const values: readonly unknown[] = Array.isArray(value) ? value : [value];
+      for (const one of values) query.append(name, String(one));
+      // Alone it would be read as several with commas between them; given twice it is a list.
+      const [only] = values;
+      if (Array.isArray(value) && values.length === 1 && String(only).includes(','))
+        query.append(name, String(only));
+      if (values.length === 0) query.set(name, '');
+    }
     const said = query.size === 0 ? '' : `?${query.toString()}`;
     return (await connection.json(schema, { method: 'GET', path: `${path}${said}`, expect: [200] })).value;
   }

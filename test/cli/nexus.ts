@@ -28,6 +28,8 @@ export interface Ran {
 export interface Started {
   /** Resolves when stdout and stderr so far have a match. */
   shows: (pattern: RegExp) => Promise<RegExpExecArray>;
+  /** Closes the reading end of stdout. */
+  stopReading: () => void;
   kill: (signal: NodeJS.Signals) => void;
   ended: Promise<Ran>;
 }
@@ -99,6 +101,7 @@ function launch(
   return {
     ended,
     kill: (signal) => void child.kill(signal),
+    stopReading: () => void child.stdout.destroy(),
     shows(pattern) {
       return new Promise((resolve, reject) => {
         const look = () => {

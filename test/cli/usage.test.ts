@@ -158,9 +158,27 @@ describe('nexus usage', () => {
       about: {},
     });
     await store.close();
-    const { stdout } = await machine.nexus(['usage', ...november]);
+    const { status, stdout } = await machine.nexus(['usage', ...november]);
     expect(stdout).toContain('Odd: 1 × a line that is no JSON object; the first is line 1 of main/odd.');
+    expect(stdout).toContain('The sums may be too low: 1 line could not be counted.');
+    expect(status).toBe(3);
+    // Not of these sessions.
+    expect(await machine.json(['usage', '--agent', 'work', ...november])).toMatchObject({
+      status: 0,
+      answer: { ok: true, complete: true, uncounted: 0 },
+    });
+    expect((await machine.json(['status'])).answer['notes']).toEqual([
+      '1 line of the archive could not be counted as usage; `nexus usage` names what is odd.',
+    ]);
   });
+
+  test('with --live --json ends when nobody reads it any more', async () => {
+    const machine = await filled();
+    const live = machine.start(['usage', '--live', '--json', ...november]);
+    await live.shows(/"calls":6.*\n/);
+    live.stopReading();
+    expect((await live.ended).status).toBe(0);
+  }, 20_000);
 
   test('with --live --json tells a line every few seconds, also of what came meanwhile', async () => {
     const machine = await filled();

@@ -252,5 +252,11 @@ test('the client tells what the endpoint told', async () => {
   );
   expect(await client.top({})).toEqual(await told('/api/usage/top'));
   expect(await client.costOf('main.0abcdefgh0000aaaaaaaa')).toBeUndefined();
+  for (const model of [['a,b'], ['opus', 'a,b']])
+    expect(await client.query({ model })).toEqual(
+      await told(`/api/usage?${[...model, ...model].map((name) => `model=${name}`).join('&')}`),
+    );
+  expect((await client.query({ model: ['opus,haiku'] })).totals.calls).toBe(0);
+  await expect(client.query({ model: [] })).rejects.toMatchObject({ code: 'invalid' });
   await expect(client.query({ tz: 'Mars/X' })).rejects.toMatchObject({ code: 'invalid' });
 });

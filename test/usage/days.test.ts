@@ -49,6 +49,11 @@ test('weeks are those of ISO 8601', () => {
   expect(monthLabel(Date.parse('2026-11-23T00:00Z') / 86_400_000)).toBe('2026-11');
 });
 
+test('an offset off the quarters of an hour is refused', () => {
+  for (const offset of ['+05:37', '-0101']) expect(() => daysIn(offset)).toThrow(/off the quarters/);
+  expect(daysIn('+05:45').offset(0)).toBe(5.75 * 3_600_000);
+});
+
 test('a name that is no time zone is refused', () => {
   expect(() => daysIn('Mars/Olympus')).toThrow('"Mars/Olympus" is no time zone');
 });

@@ -139,6 +139,38 @@ describe('catching up', () => {
     }
   });
 
+  test('looks at nothing again that the feed still names, where that is much', async () => {
+    let now = Date.parse('2026-11-20T12:00:00Z');
+    const root = await temporary();
+    const local = await openLocalStore(path.join(root, 'store'));
+    let stats = 0;
+    const store: Store = {
+      ...local,
+      stat(name) {
+        stats++;
+        return local.stat(name);
+      },
+    };
+    const { usage, write } = await makeLedger({ store, now: () => new Date(now) });
+    await usage.catchUp();
+    for (let n = 0; n < 120; n++) await write(`x${n}`, [call()]);
+    await usage.catchUp();
+    now += 60_000;
+    stats = 0;
+    expect((await usage.catchUp()).coverage.transcripts).toBe(120);
+    expect(stats).toBe(0);
+    await write('x7', [call()]);
+    await local.remove('sessions/inbox/main/x8.jsonl');
+    await local.removeRows('Sessions', 'main', ['x8']);
+    expect(await usage.catchUp()).toMatchObject({ complete: true, coverage: { transcripts: 119 } });
+    expect((await usage.query({})).totals.calls).toBe(120);
+    // Few of many are looked at.
+    now += 3_600_000;
+    await write('x9', [call()]);
+    await usage.catchUp();
+    expect((await usage.query({})).totals.calls).toBe(121);
+  });
+
   test('drops rows of the feed that nobody needs', async () => {
     let now = Date.parse('2026-11-20T12:00:00Z');
     const { usage, write, store } = await makeLedger({ now: () => new Date(now) });
@@ -487,6 +519,17 @@ describe('asking', () => {
     await expect(usage.query(request as object)).rejects.toThrow(words);
   });
 
+  test('a filter without a value is refused, and a list keeps commas', async () => {
+    const { usage, write } = await makeLedger();
+    await write('x', [call({ model: 'a,b' }), call({ model: 'a' })]);
+    await usage.catchUp();
+    for (const empty of ['', ' , ', [], ['']])
+      await expect(usage.query({ model: empty })).rejects.toMatchObject({ code: 'invalid' });
+    expect((await usage.query({ model: ['a,b'] })).totals.calls).toBe(1);
+    expect((await usage.query({}, [])).totals.calls).toBe(0);
+    expect((await usage.query({ agent: 'main' }, ['other'])).totals.calls).toBe(0);
+  });
+
   test('filters take several values, and dimensions come in the order asked', async () => {
     const { usage, write } = await makeLedger();
     for (const agent of ['a', 'b', 'c']) await write('x', [call({ model: `m-${agent}` })], { agent });
@@ -596,8 +639,16 @@ test('a session that began with mail from Nexus is a webhook’s, and its cost i
     sums: { cost: 0.75, calls: 2 },
   });
   expect(await usage.costOf('main.other')).toBeUndefined();
+  // In a chat anybody may write it.
+  await write('forged', [message({ role: 'user', content: text }), call({ cost: 2 })], {
+    about: { trigger: 'channel' },
+  });
+  await usage.catchUp();
+  expect(await usage.items('main/forged')).toEqual([]);
+  expect((await usage.costOf(id))?.sums.calls).toBe(2);
   const { rows } = await usage.query({ by: ['trigger', 'source'] });
   expect(rows).toMatchObject([
+    { trigger: 'channel', source: 'none', cost: 2 },
     { trigger: 'unknown', source: 'none', cost: 4 },
     { trigger: 'webhook', source: 'github', cost: 0.75 },
   ]);

@@ -95,7 +95,8 @@ function navigation(at: Place | undefined, root: string): Html {
 
 /** As of when the figures hold, and what is not in them. */
 function standingLine(standing: Standing, { now, timeZone, trouble }: Frame): Html {
-  const { asOf, complete, coverage } = standing;
+  const { asOf, coverage, uncounted } = standing;
+  const whole = standing.complete && uncounted === 0;
   if (asOf === null)
     return html`<p class="standing warn" role="status">The archive has not been looked through yet: these figures are not the whole. Reload in a moment.</p>`;
   const time = html`<time datetime="${asOf}" title="${asOf}">${formatAge(new Date(asOf), now)}</time>`;
@@ -109,9 +110,10 @@ function standingLine(standing: Standing, { now, timeZone, trouble }: Frame): Ht
     ...(coverage.unreadable.count > 0
       ? [`${formatItems(coverage.unreadable.count, 'transcript')} cannot be read`]
       : []),
+    ...(uncounted > 0 ? [`${formatItems(uncounted, 'line')} could not be counted`] : []),
   ];
-  return html`<p class="standing${complete && trouble === undefined ? '' : ' warn'}" role="status"><span class="dot"></span>${
-    complete
+  return html`<p class="standing${whole && trouble === undefined ? '' : ' warn'}" role="status"><span class="dot"></span>${
+    whole
       ? html`Everything that was stored is counted, as of ${time}.`
       : html`Not the whole, as of ${time}${missing.length === 0 ? '' : `: ${missing.join(', ')}`}.`
   } Days are those of ${timeZone}.${trouble === undefined ? '' : html` Changes since then could not be looked for: ${trouble}`}</p>`;
