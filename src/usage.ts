@@ -54,6 +54,8 @@ export interface Usage {
   /** What handling a webhook item has cost; `undefined` where no session is known that it began. */
   costOf: (item: string) => Promise<ItemCost | undefined>;
   standing: (within?: Within) => Promise<Standing>;
+  /** Nexus's own setting, as it is from now on. */
+  setPrices: (prices: readonly Price[]) => Promise<void>;
   /** Forgets the index and reads everything again. */
   rebuild: (options?: CatchUpOptions) => Promise<Standing>;
   /** Closes the index; the store is its opener's. */
@@ -177,6 +179,10 @@ export async function openUsage(options: UsageOptions): Promise<Usage> {
       return cost;
     },
     standing,
+    setPrices(own) {
+      prices = { ...prices, own };
+      return Promise.resolve();
+    },
     rebuild: (request = {}) => caughtUp(request, () => reopen(true)),
     async close() {
       await working;

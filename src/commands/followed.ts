@@ -7,7 +7,7 @@ import type { Key } from '../keys.ts';
 import { resolveSecret, type Secret } from '../secrets.ts';
 
 /** What a running endpoint takes from the configuration anew. */
-export type Followed = Pick<Config, 'keys' | 'mailboxes' | 'budgets' | 'alerts'>;
+export type Followed = Pick<Config, 'keys' | 'mailboxes' | 'budgets' | 'alerts' | 'prices'>;
 
 /** A change takes hold after this long at most; until then a look at the file would be most of a small request's cost. */
 const lookEveryMs = 25;
@@ -16,7 +16,7 @@ const lookEveryMs = 25;
 const nobody: Key = { name: 'nobody', hash: '0'.repeat(64), agents: '*', scopes: ['read'] };
 
 /**
- * Keys, mailboxes, budgets and alerts as the configuration file has them now: read again whenever it has changed. A
+ * Keys, mailboxes, budgets, alerts and prices as the configuration file has them now: read again whenever it has changed. A
  * file that has become wrong is reported once and changes nothing. Where there have been keys, having none lets nobody
  * in, instead of everybody on this machine.
  */
@@ -31,16 +31,17 @@ export function followConfig({ config, configPath, env, output }: Context): () =
     if (version === seen) return;
     seen = version;
     try {
-      const { keys, mailboxes, budgets, alerts } = await loadConfig({ env, file: configPath });
+      const { keys, mailboxes, budgets, alerts, prices } = await loadConfig({ env, file: configPath });
       followed = {
         keys: keys.length === 0 && followed.keys.length > 0 ? [nobody] : keys,
         mailboxes,
         budgets,
         alerts,
+        prices,
       };
     } catch (error) {
       if (!(error instanceof NexusError)) throw error;
-      output.warn(`Keys, mailboxes, budgets and alerts stay as they were: ${describe(error)}`, {
+      output.warn(`Keys, mailboxes, budgets, alerts and prices stay as they were: ${describe(error)}`, {
         code: error.code,
       });
     }

@@ -16,10 +16,10 @@ const watchesEveryMs = 60_000;
 const warnsEveryMs = 3_600_000;
 
 export interface Spending {
-  usage: Pick<Usage, 'catchUp' | 'query'>;
+  usage: Pick<Usage, 'catchUp' | 'query' | 'setPrices'>;
   store: Store;
-  /** Budgets and channels as they are now. */
-  followed: () => Promise<Pick<Config, 'budgets' | 'alerts'>>;
+  /** Budgets, channels and prices as they are now. */
+  followed: () => Promise<Pick<Config, 'budgets' | 'alerts' | 'prices'>>;
   signal: AbortSignal;
 }
 
@@ -35,6 +35,7 @@ export async function keepSpending(
   let watchedAt = Number.NEGATIVE_INFINITY;
   while (!signal.aborted) {
     try {
+      await usage.setPrices((await followed()).prices);
       await usage.catchUp();
       if (!signal.aborted && performance.now() - watchedAt >= watchesEveryMs) {
         watchedAt = performance.now();

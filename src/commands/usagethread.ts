@@ -45,11 +45,13 @@ export function openUsageThread(config: Config): Usage {
   let asked = 0;
   let catchingUp: Promise<Standing> | undefined;
   let closed = false;
+  /** As it is now, for the next thread too. */
+  let latest = config;
 
   function begin(): Worker {
     // Beside this file in the source, one directory up from its chunk when built.
     const file = import.meta.url.endsWith('.ts') ? '../indexer.ts' : '../indexer.js';
-    const worker = new Worker(new URL(file, import.meta.url), { workerData: config });
+    const worker = new Worker(new URL(file, import.meta.url), { workerData: latest });
     worker.on('message', ({ id, value, error }: Told<never>) => {
       const one = waiting.get(id);
       waiting.delete(id);
@@ -101,6 +103,11 @@ export function openUsageThread(config: Config): Usage {
     items: (session) => ask('items', session),
     costOf: (item) => ask('costOf', item),
     standing: (within) => ask('standing', within),
+    async setPrices(prices) {
+      if (JSON.stringify(prices) === JSON.stringify(latest.prices)) return;
+      latest = { ...latest, prices: [...prices] };
+      if (thread !== undefined) await ask('setPrices', prices);
+    },
     rebuild: () => ask('rebuild'),
     async close() {
       const worker = thread;

@@ -141,7 +141,7 @@ test('a configuration that has become wrong changes nothing and is told', async 
   const endpoint = await serving(machine);
   await configure(machine, github(undefined));
   expect((await post(endpoint.url, 'one', '{}')).status).toBe(202);
-  await endpoint.shows(/Keys, mailboxes, budgets and alerts stay as they were: .*secret/);
+  await endpoint.shows(/Keys, mailboxes, budgets, alerts and prices stay as they were: .*secret/);
 });
 
 test('told to stop, it ends those who wait for mail and is gone at once', async () => {

@@ -48,6 +48,20 @@ test('a thread answers as the index does, with its errors', async () => {
   });
 });
 
+test('a thread takes prices as they are, also before it has begun', async () => {
+  await spent('a', [{ tokens: 1_000_000, model: 'secret' }]);
+  const usage = open();
+  const costs = async (input: number) => {
+    await usage.setPrices([{ model: 'secret', input, output: 0, cacheRead: 0, cacheWrite: 0 }]);
+    return (await usage.query({})).totals.cost;
+  };
+  await usage.setPrices([{ model: 'other', input: 1, output: 0, cacheRead: 0, cacheWrite: 0 }]);
+  await usage.catchUp();
+  expect((await usage.query({})).totals.cost).toBe(null);
+  expect(await costs(3)).toBe(3);
+  expect(await costs(4)).toBe(4);
+});
+
 test('who asks for a catching up while one is under way gets the end of that', async () => {
   await spent('a', [{ cost: 1 }]);
   const usage = open();
