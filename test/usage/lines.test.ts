@@ -163,7 +163,15 @@ test('a time is the same wherever it is read, quickly or not', () => {
   const part = (max: number, digits = 2) => fc.nat(max).map((n) => String(n).padStart(digits, '0'));
   fc.assert(
     fc.property(
-      fc.tuple(part(2100, 4), part(13), part(32), part(25), part(61), part(61), part(999, 3)),
+      fc.tuple(
+        part(110, 4).map((said) => String(1990 + Number(said))),
+        part(13),
+        part(32),
+        part(25),
+        part(61),
+        part(61),
+        part(999, 3),
+      ),
       fc.constantFrom('', ' ', 'x'),
       ([year, month, day, hour, minute, second, rest], odd) => {
         const said = `${year}-${month}-${day}T${hour}:${minute}:${second}.${odd === '' ? rest : `${odd}${rest.slice(1)}`}Z`;

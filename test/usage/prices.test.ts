@@ -101,14 +101,15 @@ test('whenever prices change, each quarter of an hour has the one price that hel
 
 test('prices that a transaction laid out and that was undone are laid out again', async () => {
   const index = await openIndexFile(path.join(await temporary(), 'i', 'index.sqlite'), 'store');
-  const table = { own: [], seen: [] };
+  const table = { own: price({}), seen: [] };
+  index.db.exec("INSERT INTO agents VALUES (1, 'a'); INSERT INTO models VALUES (1, 'p', 'm')");
   const undone = index.snapshot(() => {
     preparePrices(index.db, table);
     throw new Error('undone');
   });
   await expect(undone).rejects.toThrow('undone');
   await index.snapshot(() => preparePrices(index.db, table));
-  expect(index.db.prepare('SELECT count(*) AS n FROM temp.price').get()).toEqual({ n: 0 });
+  expect(index.db.prepare('SELECT count(*) AS n FROM temp.price').get()).toEqual({ n: 1 });
   index.close();
 });
 

@@ -357,10 +357,11 @@ describe('catching up', () => {
     const { usage, write } = await makeLedger();
     const of = (provider: string, model: string) =>
       message({ role: 'assistant', provider, model, usage: { input: 1 } });
-    await write('x', [of('p\nq', 'm'), of('p', 'q\nm')]);
+    await write('x', [of('p\nq', 'm'), of('p', 'q\nm'), of('p', 'm')]);
     await usage.catchUp();
     const { rows } = await usage.query({ by: ['provider', 'model'] });
     expect(rows.map(({ provider, model }) => [provider, model])).toEqual([
+      ['p', 'm'],
       ['p', 'q\nm'],
       ['p\nq', 'm'],
     ]);
