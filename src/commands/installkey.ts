@@ -11,13 +11,25 @@ import type { HostSite, Site } from './installsite.ts';
 
 /**
  * Where the endpoint and the jobs of one machine belong to different users, the jobs get its URL and a key of their
- * own, not its files. A host that has an endpoint already keeps it.
+ * own, not its files. A host that has an endpoint already keeps it, but gets another key where it is this one, made
+ * anew since, which does not know the host's.
  */
 export function withEndpoint(host: HostSite, endpoint: Site | undefined): HostSite {
   if (endpoint === undefined || host.account.uid === endpoint.account.uid) return host;
-  if (host.config.endpoint !== undefined) return host;
   const url = `http://127.0.0.1:${endpoint.config.serve.port}`;
+  const { endpoint: said } = host.config;
+  if (said !== undefined && (said.replace(/\/+$/, '') !== url || isKnown(host, endpoint))) return host;
   return { ...host, config: { ...host.config, endpoint: url }, newEndpoint: true };
+}
+
+/** A key that is kept elsewhere than in the configuration is its administrator's concern. */
+function isKnown(host: HostSite, endpoint: Site): boolean {
+  const key = host.settings['apiKey'];
+  return typeof key === 'object' || isKeyOf(endpoint.config.keys, key);
+}
+
+function isKeyOf(keys: readonly { hash: string }[], key: unknown): boolean {
+  return typeof key === 'string' && keys.some(({ hash }) => hash === hashKey(key));
 }
 
 /**
