@@ -6,6 +6,7 @@ import { NexusError } from '../errors.ts';
 import { hashKey, keySchema, makeKey } from '../keys.ts';
 import { isFresh, storeDirectory, storePlace } from '../open.ts';
 import { asAccount } from '../systemd/account.ts';
+import { shellWord } from '../systemd/shellword.ts';
 import type { Plan } from './installplan.ts';
 import type { HostSite, Site } from './installsite.ts';
 
@@ -54,17 +55,12 @@ export async function archiveLeft({ host, endpoint }: Plan): Promise<NexusError 
   const what = `${host.account.name}'s archive is in ${from}, and the jobs would ask the endpoint's instead`;
   if (existsSync(to))
     return new NexusError('config', `${what}, which holds others' in ${to}.`, {
-      hint: `To begin there with what OpenClaw still has: \`sudo systemctl stop 'nexus-*.timer' && sudo mv ${quoted(from)} ${quoted(`${from}.before`)}\`, then run this again. To keep one archive alone, move the other one's directory away.`,
+      hint: `To begin there with what OpenClaw still has: \`sudo systemctl stop 'nexus-*.timer' && sudo mv ${shellWord(from)} ${shellWord(`${from}.before`)}\`, then run this again. To keep one archive alone, move the other one's directory away.`,
     });
   const user = endpoint.account.name;
   return new NexusError('config', `${what}.`, {
-    hint: `Move it: \`sudo systemctl stop 'nexus-*' && sudo mv ${quoted(from)} ${quoted(to)} && sudo chown -hR ${user}: ${quoted(to)}\`, then run this again.`,
+    hint: `Move it: \`sudo systemctl stop 'nexus-*' && sudo mv ${shellWord(from)} ${shellWord(to)} && sudo chown -hR ${user}: ${shellWord(to)}\`, then run this again.`,
   });
-}
-
-/** A word of a shell. */
-function quoted(word: string): string {
-  return /^[\w./-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
 }
 
 /** Makes the key, and writes what `withEndpoint` decided into both configurations. */
