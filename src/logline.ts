@@ -45,7 +45,8 @@ export const factNames = {
   ms: 'how long it took; of a request that is tried again the pause before',
   attempt: 'which try comes now',
   subject: 'of an alert: `job/upload`, `unit/nexus-serve.service`',
-  event: 'of an alert `failed` or `recovered`; of a heartbeat `start`, `well`, `fail` or `log`',
+  event:
+    'of an alert `failed`, `recovered` or, of spending, `warning`; of a heartbeat `start`, `well`, `fail` or `log`',
   channel: 'of an alert, as `nexus alerts list` names it',
   request: 'the same on all entries of one request',
   method: 'of a request',

@@ -60,6 +60,12 @@ async function run(
     const { env } = process;
     const file = configPath(env, command.configFile);
     output.debug(`nexus ${version}, configured by ${file}.`);
+    // Under systemd it is a unit itself.
+    if (env['INVOCATION_ID'] === undefined) {
+      const { unlikeUnits } = await import('./systemd/asinstalled.ts');
+      const warning = unlikeUnits(command.name, file, env);
+      if (warning !== undefined) output.warn(warning);
+    }
     const status = await command.run({
       env,
       output,

@@ -222,3 +222,13 @@ test('a store is not copied to itself', async () => {
   expect(await codeOf(copy(local, again))).toBe('usage');
   await again.close();
 });
+
+test('who is signed in, how jobs ended and what changed when stay where they are', async () => {
+  await openSessions(local).append('main', 'a', 0, bytes('a\n'), { complete: true, about });
+  // In a partition that bears an agent's name, where anything else would be taken along.
+  const own = ['Marks', 'Changes', 'SignIns', 'Jobs'];
+  for (const table of [...own, 'History']) await local.put(table, { partition: 'main', id: 'one' });
+  expect((await copy(local, azure)).failed).toEqual([]);
+  for (const table of own) expect(await rowOf(azure, table, 'main', 'one')).toBeUndefined();
+  expect(await rowOf(azure, 'History', 'main', 'one')).toBeDefined();
+});

@@ -77,7 +77,7 @@ export async function install(given: Surroundings, options: InstallOptions): Pro
 async function makePlan(asked: Surroundings, mode: Mode, said: Role | undefined): Promise<Plan> {
   const directory = unitDirectory(mode, asked.env);
   const role = said ?? installedRole(directory);
-  const given = remembered(asked, directory);
+  const given = remembered(asked, directory, role);
   const host = role === 'endpoint' ? undefined : await hostSite(given, mode);
   const endpoint = role === 'host' ? undefined : await endpointSite(given, mode, host === undefined);
   const told = host === undefined ? undefined : withEndpoint(host, endpoint);

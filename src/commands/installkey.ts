@@ -6,18 +6,31 @@ import { NexusError } from '../errors.ts';
 import { hashKey, keySchema, makeKey } from '../keys.ts';
 import { isFresh, storeDirectory, storePlace } from '../open.ts';
 import { asAccount } from '../systemd/account.ts';
+import { shellWord } from '../systemd/shellword.ts';
 import type { Plan } from './installplan.ts';
 import type { HostSite, Site } from './installsite.ts';
 
 /**
  * Where the endpoint and the jobs of one machine belong to different users, the jobs get its URL and a key of their
- * own, not its files. A host that has an endpoint already keeps it.
+ * own, not its files. A host that has an endpoint already keeps it, but gets another key where it is this one, made
+ * anew since, which does not know the host's.
  */
 export function withEndpoint(host: HostSite, endpoint: Site | undefined): HostSite {
   if (endpoint === undefined || host.account.uid === endpoint.account.uid) return host;
-  if (host.config.endpoint !== undefined) return host;
   const url = `http://127.0.0.1:${endpoint.config.serve.port}`;
+  const { endpoint: said } = host.config;
+  if (said !== undefined && (said.replace(/\/+$/, '') !== url || isKnown(host, endpoint))) return host;
   return { ...host, config: { ...host.config, endpoint: url }, newEndpoint: true };
+}
+
+/** A key that is kept elsewhere than in the configuration is its administrator's concern. */
+function isKnown(host: HostSite, endpoint: Site): boolean {
+  const key = host.settings['apiKey'];
+  return typeof key === 'object' || isKeyOf(endpoint.config.keys, key);
+}
+
+function isKeyOf(keys: readonly { hash: string }[], key: unknown): boolean {
+  return typeof key === 'string' && keys.some(({ hash }) => hash === hashKey(key));
 }
 
 /**
@@ -42,17 +55,12 @@ export async function archiveLeft({ host, endpoint }: Plan): Promise<NexusError 
   const what = `${host.account.name}'s archive is in ${from}, and the jobs would ask the endpoint's instead`;
   if (existsSync(to))
     return new NexusError('config', `${what}, which holds others' in ${to}.`, {
-      hint: `To begin there with what OpenClaw still has: \`sudo systemctl stop 'nexus-*.timer' && sudo mv ${quoted(from)} ${quoted(`${from}.before`)}\`, then run this again. To keep one archive alone, move the other one's directory away.`,
+      hint: `To begin there with what OpenClaw still has: \`sudo systemctl stop 'nexus-*.timer' && sudo mv ${shellWord(from)} ${shellWord(`${from}.before`)}\`, then run this again. To keep one archive alone, move the other one's directory away.`,
     });
   const user = endpoint.account.name;
   return new NexusError('config', `${what}.`, {
-    hint: `Move it: \`sudo systemctl stop 'nexus-*' && sudo mv ${quoted(from)} ${quoted(to)} && sudo chown -hR ${user}: ${quoted(to)}\`, then run this again.`,
+    hint: `Move it: \`sudo systemctl stop 'nexus-*' && sudo mv ${shellWord(from)} ${shellWord(to)} && sudo chown -hR ${user}: ${shellWord(to)}\`, then run this again.`,
   });
-}
-
-/** A word of a shell. */
-function quoted(word: string): string {
-  return /^[\w./-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
 }
 
 /** Makes the key, and writes what `withEndpoint` decided into both configurations. */

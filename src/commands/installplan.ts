@@ -44,6 +44,9 @@ const secretsOf: Record<string, readonly string[]> = {
   'alert@': ['store', 'apiKey', 'notify', 'agents', 'heartbeats', 'alerts'],
 };
 
+/** Settings that say who is told: a job does its work whether or not they can be. */
+const told = new Set(['heartbeats', 'alerts']);
+
 export function planOf(
   mode: Mode,
   role: Role,
@@ -127,7 +130,7 @@ function valuesOf(
       (name) => `${name}:${restOfLine(credentialFile(mode, site, name))}`,
     ),
     // An empty line: nothing at all is no value to systemd 252.
-    fallbacks: kind === 'alert@' ? credentialsOf(kind, site.settings).map((name) => `${name}:\\n`) : [],
+    fallbacks: dispensableOf(kind, site.settings).map((name) => `${name}:\\n`),
     target: mode === 'system' ? 'multi-user.target' : 'default.target',
     // What ProtectHome= and PrivateTmp= hide is shown again, read-only; the rest can be read anyway.
     read: distinct(read.filter((one) => isHidden(one) && !own.includes(one))).map(pathWord),
@@ -225,6 +228,18 @@ function reach(url: string): Network {
 
 /** Names of `{"credential": …}` in the settings that a unit uses. */
 function credentialsOf(kind: string, settings: Settings): string[] {
+  return credentialsIn((secretsOf[kind] ?? []).map((name) => settings[name]));
+}
+
+/** Credentials that a unit does its work without: those of who is told alone, and of who tells, all. */
+function dispensableOf(kind: string, settings: Settings): string[] {
+  const names = secretsOf[kind] ?? [];
+  const needed = kind === 'alert@' ? [] : names.filter((name) => !told.has(name));
+  const kept = new Set(credentialsIn(needed.map((name) => settings[name])));
+  return credentialsOf(kind, settings).filter((name) => !kept.has(name));
+}
+
+function credentialsIn(settings: readonly unknown[]): string[] {
   const names = new Set<string>();
   const walk = (value: unknown): void => {
     if (typeof value !== 'object' || value === null) return;
@@ -233,7 +248,7 @@ function credentialsOf(kind: string, settings: Settings): string[] {
     if (entries.length === 1 && only?.[0] === 'credential' && typeof only[1] === 'string') names.add(only[1]);
     for (const [, below] of entries) walk(below);
   };
-  for (const name of secretsOf[kind] ?? []) walk(settings[name]);
+  for (const value of settings) walk(value);
   return [...names].sort();
 }
 

@@ -10,7 +10,7 @@ import { locate, type State } from '../openclaw/locate.ts';
 import { notifyConfig } from '../openclaw/notifyconfig.ts';
 import { type Account, asAccount, findAccount } from '../systemd/account.ts';
 import type { Mode } from '../systemd/systemctl.ts';
-import { plainWord } from '../systemd/units.ts';
+import { plainWord, type Role } from '../systemd/units.ts';
 
 /** Who runs a part of Nexus, and what that user's configuration says. */
 export interface Site {
@@ -221,8 +221,10 @@ function environmentOf(env: Environment, account: Account, carried: readonly str
  * What the units that are there were installed with, for what the environment does not say now: after an upgrade
  * nobody remembers.
  */
-export function remembered(given: Surroundings, unitDirectory: string): Surroundings {
-  const text = textOf(path.join(unitDirectory, 'nexus-upload.service'));
+export function remembered(given: Surroundings, unitDirectory: string, role: Role): Surroundings {
+  // The endpoint's configuration is another than that of jobs of another user.
+  const command = role === 'endpoint' ? 'serve' : 'upload';
+  const text = textOf(path.join(unitDirectory, `nexus-${command}.service`));
   const known = [...text.matchAll(/^Environment=(.*)$/gm)].map(([, word = '']) =>
     plainWord(word).split(/=(.*)/s),
   );
@@ -234,7 +236,9 @@ export function remembered(given: Surroundings, unitDirectory: string): Surround
     env['PATH'] = [env['PATH'] ?? '', plainWord(places).slice('PATH='.length)].join(':');
   for (const [name = '', value] of known)
     if (carriedToJobs.some((one) => one === name)) env[name] = env[name] || value;
-  const file = /^ExecStart=.* --config ("(?:[^"\\]|\\.)*"|\S+) upload$/m.exec(text)?.[1];
+  const file = new RegExp(`^ExecStart=.* --config ("(?:[^"\\\\]|\\\\.)*"|\\S+) ${command}$`, 'm').exec(
+    text,
+  )?.[1];
   const said = saidConfig(given) !== undefined || file === undefined;
   return { ...given, env, configPath: said ? given.configPath : plainWord(file).replaceAll('$$', '$') };
 }

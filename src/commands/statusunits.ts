@@ -6,15 +6,8 @@ import { streakOf } from '../jobs/streak.ts';
 import type { State } from '../openclaw/locate.ts';
 import { endingOf } from '../systemd/failure.ts';
 import type { Mode } from '../systemd/systemctl.ts';
-import {
-  isMe,
-  type Look,
-  myName,
-  type ServiceLook,
-  type TimerLook,
-  type UnitLook,
-  userOf,
-} from '../systemd/unitstates.ts';
+import { isMe, myName } from '../systemd/me.ts';
+import { type Look, type ServiceLook, type TimerLook, type UnitLook, userOf } from '../systemd/unitstates.ts';
 import { writesOf } from './installplan.ts';
 import type { Problem } from './statusmail.ts';
 import { hear, isRunning, type TimedJob } from './statussilence.ts';

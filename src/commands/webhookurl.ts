@@ -1,5 +1,6 @@
 import { checkAgentId } from '../agents.ts';
 import { type Config, isEndpoint, loadConfig } from '../config.ts';
+import { shellWord } from '../systemd/shellword.ts';
 import type { Context } from '../context.ts';
 import { failedWith, NexusError } from '../errors.ts';
 import { resolveSecret } from '../secrets.ts';
@@ -191,12 +192,7 @@ function nextCommand({ agent, source, verify, base }: UrlOptions): string {
   const words = ['nexus', 'webhooks', 'url', '--agent', agent, '--source', source];
   if (verify !== undefined) words.push('--verify', verify);
   if (base !== undefined) words.push('--url', base);
-  return [...words, '--secret-from', '-'].map(quoted).join(' ');
-}
-
-/** A word as a shell takes it. */
-function quoted(word: string): string {
-  return /^[\w./:@-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+  return [...words, '--secret-from', '-'].map(shellWord).join(' ');
 }
 
 async function warn(

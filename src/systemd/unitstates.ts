@@ -1,5 +1,4 @@
 import { existsSync, readdirSync } from 'node:fs';
-import { userInfo } from 'node:os';
 import path from 'node:path';
 import type { Environment } from '../configfile.ts';
 import { diskError, isAbsent } from '../diskerrors.ts';
@@ -233,19 +232,4 @@ function stampOf(name: string, one: One): Stamp | undefined {
 /** Whom the jobs run as, or the endpoint where there are none. */
 export function userOf({ host, services }: Look): string {
   return services.get(host ? 'nexus-upload.service' : 'nexus-serve.service')?.user ?? '';
-}
-
-/** An empty name is that of a user's own systemd. */
-export function isMe(user: string): boolean {
-  return user === '' || user === myName() || user === String(process.geteuid?.());
-}
-
-export function myName(): string | undefined {
-  try {
-    return userInfo().username;
-  } catch (error) {
-    // A uid without a name.
-    if (error instanceof Error && 'code' in error) return undefined;
-    throw error;
-  }
 }

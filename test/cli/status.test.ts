@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { mkdir, readdir } from 'node:fs/promises';
+import { mkdir, readdir, rename } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { ids, transcript } from '../jobs/host.ts';
@@ -230,4 +230,25 @@ test('without OpenClaw it says what to set, and is not well', async () => {
   expect(stdout).toContain(
     'not well: No OpenClaw state directory at /nonexistent. Set OPENCLAW_STATE_DIR to',
   );
+});
+
+test('agents of which nothing is left, as before a disk is mounted, are a problem', async () => {
+  const machine = await newOpenClawMachine('files-2026.7.35');
+  await machine.nexus(['backfill']);
+  await rename(machine.openclaw.stateDir, `${machine.openclaw.stateDir}.off`);
+  await mkdir(machine.openclaw.stateDir);
+  const { status, answer } = await machine.json(['status']);
+  expect({ status, answer }).toMatchObject({
+    status: 3,
+    answer: {
+      problems: [
+        {
+          problem: expect.stringMatching(
+            /^No agent of OpenClaw is left in .*transcripts of .* were archived/,
+          ),
+          next: expect.stringContaining('Mount it'),
+        },
+      ],
+    },
+  });
 });

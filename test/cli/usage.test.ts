@@ -339,7 +339,17 @@ describe('a budget', () => {
     await machine.spend('main', 'a', [{ tokens: 150, cost: 0, model: 'known' }]);
     await machine.nexus(['status']);
     expect(receiver.received).toEqual([]);
-    for (let n = 0; n < 2; n++) await machine.nexus(['status', '--alert']);
+    const { stderr } = await machine.nexus(['status', '--alert', '--log-format', 'json']);
+    const entries = stderr.split('\n').flatMap((line) => (line === '' ? [] : [JSON.parse(line) as unknown]));
+    expect(entries).toContainEqual(
+      expect.objectContaining({
+        level: 'warn',
+        message: expect.stringContaining('all of it is spent'),
+        subject: expect.stringMatching(/^budget\/.*\/100$/),
+        event: 'warning',
+      }),
+    );
+    await machine.nexus(['status', '--alert']);
     const notices = receiver.received.map(({ body }): unknown => JSON.parse(body));
     expect(notices.filter((one) => String(Object(one).subject).startsWith('budget/'))).toMatchObject([
       {

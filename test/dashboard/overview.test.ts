@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { NexusError } from '../../src/errors.ts';
+import type { Log } from '../../src/http/log.ts';
 import { createServer } from '../../src/http/server.ts';
+import type { Entry } from '../../src/logline.ts';
 import { openSignIns } from '../../src/signins.ts';
 import { openLocalStore } from '../../src/stores/local.ts';
 import type { Store } from '../../src/stores/store.ts';
@@ -36,8 +38,12 @@ afterAll(async () => {
 });
 
 /** A page's text, its markup taken away. */
-async function text(url: string, over: { usage?: Partial<Usage>; timeZone?: string } = {}): Promise<string> {
+async function text(
+  url: string,
+  over: { usage?: Partial<Usage>; timeZone?: string; log?: Log } = {},
+): Promise<string> {
   app = createServer({
+    log: over.log ?? (() => undefined),
     ...nounsOver(store),
     keys: () => [],
     version: '0',
@@ -153,8 +159,16 @@ describe('what the figures rest on is said as it is', () => {
 
   test('changes that could not be looked for', async () => {
     const catchUp = () => Promise.reject(new NexusError('unavailable', 'The store is on fire.'));
-    expect(await text('/', { usage: { catchUp } })).toContain(
+    const logged: Entry[] = [];
+    const log = (entry: Entry) => void logged.push(entry);
+    expect(await text('/', { usage: { catchUp }, log })).toContain(
       'Changes since then could not be looked for: The store is on fire.',
+    );
+    expect(logged).toContainEqual(
+      expect.objectContaining({
+        level: 'warn',
+        facts: expect.objectContaining({ code: 'unavailable', reason: 'The store is on fire.' }),
+      }),
     );
   });
 

@@ -87,6 +87,11 @@ test.skipIf(!boots)(
         expect(await next()).toMatchObject({ event: 'recovered', subject: 'job/upload' });
       }
       expect(await bodies()).toHaveLength(told);
+
+      // A monitor whose secret is missing fails no job.
+      await claw.configure({ ...good, heartbeats: { upload: { credential: 'monitor' } } });
+      await claw.install();
+      expect((await claw.start(upload)).status).toBe(0);
     });
   },
 );

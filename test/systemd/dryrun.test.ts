@@ -93,16 +93,25 @@ test('a secret that the configuration names as a credential is loaded by the uni
     endpoint: 'https://nexus.example.com',
     apiKey: { credential: 'key' },
     notify: { hooksToken: { credential: 'hooks' } },
+    alerts: { channels: [{ kind: 'webhook', url: { credential: 'hooks' } }] },
+    heartbeats: { upload: { credential: 'monitor' } },
   };
   await mkdir(path.dirname(configFile), { recursive: true });
   await writeFile(configFile, JSON.stringify(settings), { mode: 0o600 });
   const found = await units(['--system'], { NEXUS_CONFIG: configFile });
   const loads = (unit: string) => found.get(unit)?.match(/^LoadCredential=.*$/gm);
-  const [hooks, key] = ['hooks', 'key'].map(
+  const [hooks, key, monitor] = ['hooks', 'key', 'monitor'].map(
     (name) => `LoadCredential=${name}:/etc/nexus/credentials/${name}`,
   );
-  expect(loads('nexus-pull-webhooks.service')).toEqual([hooks, key]);
-  expect(loads('nexus-upload.service')).toEqual([key]);
+  expect(loads('nexus-pull-webhooks.service')).toEqual([hooks, key, monitor]);
+  expect(loads('nexus-upload.service')).toEqual([hooks, key, monitor]);
+  // Who cannot be told of a failure keeps no job from its work.
+  const goesWithout = (unit: string) => found.get(unit)?.match(/^SetCredential=.*$/gm);
+  expect(goesWithout('nexus-pull-webhooks.service')).toEqual(['SetCredential=monitor:\\n']);
+  expect(goesWithout('nexus-upload.service')).toEqual([
+    'SetCredential=hooks:\\n',
+    'SetCredential=monitor:\\n',
+  ]);
 });
 
 test('as JSON it names all that would be done', async () => {

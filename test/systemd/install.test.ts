@@ -130,6 +130,23 @@ test.skipIf(!boots)(
       expect(host.stderr.replaceAll(/\s+/g, ' ')).toContain(
         'beside the role host goes on: nexus-serve.service. To be without it: `sudo nexus uninstall && sudo nexus install --role host`',
       );
+
+      // An endpoint that was made anew knows no key, and would be open to whoever is on this machine.
+      expect(await claw.install('--role', 'endpoint')).toMatchObject({ status: 0 });
+      await machine.must(['/opt/node/node', '/opt/nexus/bin/nexus.js', 'uninstall']);
+      await machine.sh('userdel -r nexus 2>/dev/null || true');
+      expect(await claw.install('--role', 'both')).toMatchObject({ status: 0 });
+      const stranger = await machine.run([
+        'curl',
+        '-s',
+        '-o',
+        '/dev/null',
+        '-w',
+        '%{http_code}',
+        'http://127.0.0.1:7788/api/sessions',
+      ]);
+      expect(stranger.stdout).toBe('401');
+      expect(await claw.start('nexus-upload.service')).toMatchObject({ status: 0 });
     });
   },
 );
