@@ -181,7 +181,7 @@ export function timeOf(value: unknown, latest = Number.POSITIVE_INFINITY): numbe
 }
 
 function parsedTime(text: string): number {
-  const isLocal = /^\d{4}-\d\d-\d\d[T ][\d:.]+$/.test(text);
+  const isLocal = !text.endsWith('Z') && /^\d{4}-\d\d-\d\d[T ][\d:.]+$/.test(text);
   return Date.parse(isLocal ? `${text}Z` : text);
 }
 
