@@ -399,7 +399,7 @@ describe.skipIf(!browses)('in a browser', () => {
         '2.1 MiB: not shown.',
         '… cut here; 1.9 MiB in all',
         'This line is no JSON object that can be shown',
-        'a token count or cost that is negative or no whole number, taken for 0',
+        'a token count or cost that is negative, no whole number or beyond belief, taken for 0',
         'the last word',
       ])
         expect(seen).toContain(text);

@@ -1,11 +1,13 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { PassThrough } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Alerts, openAlerts } from '../../src/alerts.ts';
 import { nameOf, periodAt, watchSpending } from '../../src/budgets.ts';
 import { type Budget, budgetsSchema } from '../../src/budgetsettings.ts';
 import type { Price } from '../../src/prices.ts';
+import { createOutput } from '../../src/output.ts';
 import { openLocalStore } from '../../src/stores/local.ts';
 import type { Store } from '../../src/stores/store.ts';
 import { openUsage, type Usage } from '../../src/usage.ts';
@@ -312,7 +314,8 @@ test('what was raised is sent although what is spent cannot be read', async () =
     alerts: { channels: [{ kind: 'command', command: ['/bin/sh', '-c', 'cat > /dev/null'] }] },
   });
   const failing = { query: () => Promise.reject(new Error('no query today')) };
-  const output = { warn: () => undefined, info: () => undefined } as never;
+  const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+  const output = createOutput({ stdout, stderr, json: false, env: {} });
   const context = { config, env: process.env, now: () => new Date(at), output };
   const watching = watch({ ...context, signal: new AbortController().signal }, failing, store);
   await expect(watching).rejects.toThrow('no query today');
