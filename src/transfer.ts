@@ -118,12 +118,12 @@ const finished = new Set<string | undefined>(['COMPLETED', 'SEEDING', 'PREPARING
 export function deliveryOf({ id, status, finishedAt }: Transfer): string | undefined {
   if (id === undefined) return undefined;
   if (finishedAt !== undefined) return `${id} ${finishedAt}`;
-  return finished.has(status) ? deliveryWithoutTime(id) : undefined;
+  return finished.has(status) ? String(id) : undefined;
 }
 
-/** What `deliveryOf` answers for a finished transfer whose callback said no time. */
-export function deliveryWithoutTime(id: number): string {
-  return String(id);
+/** The transfer as a callback tells of it that leaves out when it finished. */
+export function withoutTime(transfer: Transfer): Transfer {
+  return Object.fromEntries(Object.entries(transfer).filter(([name]) => name !== 'finishedAt'));
 }
 
 /** The id of the delivery that a callback's body is. */

@@ -70,7 +70,7 @@ export async function url(context: Context, options: UrlOptions): Promise<void> 
 }
 
 /** On a host of an endpoint elsewhere the configuration is not the one that the endpoint reads. */
-function refuseElsewhere({ endpoint, keys, mailboxes, serve }: Config): void {
+export function refuseElsewhere({ endpoint, keys, mailboxes, serve }: Config): void {
   const serves = keys.length > 0 || Object.keys(mailboxes).length > 0 || serve.url !== undefined;
   if (endpoint === undefined || serves) return;
   throw new NexusError(
@@ -80,7 +80,10 @@ function refuseElsewhere({ endpoint, keys, mailboxes, serve }: Config): void {
   );
 }
 
-function sourceIn({ mailboxes }: Config, { agent, source }: Said): Source | undefined {
+export function sourceIn(
+  { mailboxes }: Config,
+  { agent, source }: Pick<Said, 'agent' | 'source'>,
+): Source | undefined {
   const own = <T>(record: Record<string, T>, name: string) =>
     Object.entries(record).find(([key]) => key === name)?.[1];
   return own(own(mailboxes, agent)?.sources ?? {}, source);
@@ -109,7 +112,10 @@ function chosenWay(options: UrlOptions, known: Source | undefined): Verification
   return way;
 }
 
-function baseOf({ endpoint, serve }: Config, said: string | undefined): { base: string; reachable: boolean } {
+export function baseOf(
+  { endpoint, serve }: Config,
+  said: string | undefined,
+): { base: string; reachable: boolean } {
   if (said !== undefined && !isEndpoint(said))
     throw new NexusError(
       'usage',

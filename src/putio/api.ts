@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { NexusError } from '../errors.ts';
+import { withoutSecrets } from './callback.ts';
 import { type Asked, notPutio, refusalOf, unreached } from './refusal.ts';
 
 export interface PutioOptions {
@@ -147,11 +148,7 @@ export function openPutio({
 
   /** A word of put.io's in a sentence of ours. */
   function harmless(text: string | null | undefined): string | undefined {
-    return text
-      ?.replaceAll(token, '********')
-      .replaceAll(/[?&](\w+)=[^&\s"']+/g, '?$1=********')
-      .replaceAll(/\s+/g, ' ')
-      .slice(0, 200);
+    return text ? withoutSecrets(text.replaceAll(token, '********')) : undefined;
   }
 
   return {

@@ -1,5 +1,8 @@
 import { NexusError } from '../errors.ts';
 
+/** Where an account's tokens are made. */
+export const tokensPage = 'https://app.put.io/settings/account/oauth/apps';
+
 /** What put.io said when it did not do what it was asked. */
 export interface Refused {
   status: number;
@@ -18,11 +21,11 @@ export function refusalOf({ status, headers, type, message }: Refused, asked: As
   const because = message === undefined ? '' : ` It says: ${message}`;
   if (status === 403 || (status === 401 && /scope/i.test(type ?? '')))
     return new NexusError('forbidden', `put.io does not let this token ${asked} (${said}).${because}`, {
-      hint: 'Make a token with full access at put.io, under Settings > API, and set putio.token to it.',
+      hint: `Another token may be allowed to: they are made at ${tokensPage}.`,
     });
   if (status === 401)
     return new NexusError('unauthorized', `put.io does not know the token (${said}).`, {
-      hint: 'Make another at put.io, under Settings > API, and put it where putio.token says, or into NEXUS_PUTIO_TOKEN.',
+      hint: `Make another at ${tokensPage}, and put it where putio.token says, or into NEXUS_PUTIO_TOKEN.`,
     });
   if (type === 'INVALID_CALLBACK_URL')
     return new NexusError('invalid', `put.io does not take this callback URL (${said}).${because}`, {

@@ -1,0 +1,137 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Config } from '../config.ts';
+import type { Environment } from '../configfile.ts';
+import { describe, failedWith, NexusError } from '../errors.ts';
+import { formatItems } from '../format.ts';
+import type { Mailbox } from '../mailbox.ts';
+import { confirmAt } from './confirming.ts';
+import { lastLook } from './looks.ts';
+import type { PullReport } from './pullreport.ts';
+import type { PullSurroundings } from './pullsite.ts';
+import { openAccount } from './putioaccount.ts';
+import { reconcile, type Reconciled } from './reconcile.ts';
+
+export interface PutioSurroundings {
+  config: Config;
+  env: Environment;
+  signal: AbortSignal;
+  now: () => Date;
+  warn: (message: string) => void;
+}
+
+/** One question of a confirmation, and one of a look that no person waits for. */
+const confirmMs = 5_000;
+const lookMs = 10_000;
+
+/** Fails that last so long are failures of the job; shorter ones put.io may have by itself. */
+const patienceMs = 24 * 3_600_000;
+
+/** A timer's runs are a little early or late. */
+const slackMs = 30_000;
+
+/** What a pull does with put.io, where there is a token. */
+export function putioOfPull(around: PutioSurroundings): Pick<PullSurroundings, 'confirm' | 'reconcile'> {
+  const { config, env, signal, now, warn } = around;
+  const { token, confirm } = config.putio;
+  if (token === undefined) return {};
+  const open = () => openAccount(config, env, { signal, now, timeoutMs: confirmMs });
+  return {
+    ...(confirm ? { confirm: confirmAt(open, now, warn) } : {}),
+    reconcile: (mailbox, report) => reconcileInPull(around, mailbox, report),
+  };
+}
+
+/** After mail was delivered, so that a put.io which does not answer delays none. */
+async function reconcileInPull(
+  around: PutioSurroundings,
+  mailbox: Mailbox,
+  report: PullReport,
+): Promise<void> {
+  const { agent } = around.config.putio;
+  const pulled = Object.entries(report.agents).map(([id, { as }]) => as ?? id);
+  if (agent === undefined || !pulled.includes(agent)) return;
+  try {
+    const result = await reconcileWhenDue(around, mailbox, agent);
+    if (result === undefined) return;
+    report.reconciled = { found: result.found.length, already: result.already };
+    report.warnings.push(...warningsOf(result));
+    report.failed.push(...result.failed);
+  } catch (error) {
+    if (around.signal.aborted || !(error instanceof NexusError) || failedWith(error, 'busy')) return;
+    if (await isLasting(around, agent, error))
+      report.failed.push({ item: 'put.io', reason: `It cannot be looked through: ${describe(error)}` });
+    else around.warn(`put.io could not be looked through, and is again: ${describe(error)}`);
+  }
+}
+
+/** A look when the last one is old enough; `undefined` when it is not. Warns of what it cannot settle. */
+export async function reconcileWhenDue(
+  around: PutioSurroundings,
+  mailbox: Mailbox,
+  agent: string,
+): Promise<Reconciled | undefined> {
+  const { config, env, signal, now } = around;
+  const everyMs = config.putio.reconcileMinutes * 60_000;
+  if (everyMs === 0) return undefined;
+  const { triedAt } = await lastLook(config, agent);
+  const since = now().getTime() - Date.parse(triedAt ?? '');
+  // A clock that was set back does not put it off for long.
+  if (since >= 0 && since < everyMs - slackMs) return undefined;
+  const putio = await openAccount(config, env, { signal, now, timeoutMs: lookMs });
+  const result = await reconcile({ agent }, { config, mailbox, putio, signal, now });
+  for (const warning of warningsOf(result)) around.warn(warning);
+  return result;
+}
+
+async function isLasting(
+  { config, now }: PutioSurroundings,
+  agent: string,
+  error: NexusError,
+): Promise<boolean> {
+  if (!failedWith(error, 'unavailable', 'limited')) return true;
+  const { lookedAt } = await lastLook(config, agent);
+  return lookedAt !== undefined && now().getTime() - Date.parse(lookedAt) > patienceMs;
+}
+
+/** What a look found and could not settle, in sentences. */
+export function warningsOf({ gone, warnings }: Reconciled): string[] {
+  if (gone.length === 0) return warnings;
+  const named = gone.slice(0, 5).map(({ name, fileId }) => name ?? `file ${fileId}`);
+  const more = gone.length > named.length ? ` and ${gone.length - named.length} more` : '';
+  return [
+    ...warnings,
+    `${formatItems(gone.length, 'transfer')} finished and left put.io's list before this look, and nothing that came tells of ${gone.length === 1 ? 'it' : 'them'}: ${named.join(', ')}${more}.`,
+  ];
+}
+
+const againMs = 60_000;
+
+/** The same beside a pull that stays, until the signal. What is wrong is said once, until it is another thing. */
+export async function followPutio(
+  around: PutioSurroundings,
+  openMailbox: () => Promise<Mailbox>,
+): Promise<void> {
+  const { config, signal } = around;
+  const { agent, token } = config.putio;
+  if (agent === undefined || token === undefined || config.putio.reconcileMinutes === 0) return;
+  let said = '';
+  const warn = (message: string) => {
+    if (message !== said) around.warn(message);
+    said = message;
+  };
+  while (!signal.aborted) {
+    try {
+      const mailbox = await openMailbox();
+      try {
+        if ((await reconcileWhenDue(around, mailbox, agent)) !== undefined) said = '';
+      } finally {
+        await mailbox.close();
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!(error instanceof NexusError)) throw error;
+      if (!failedWith(error, 'busy')) warn(`put.io could not be looked through: ${describe(error)}`);
+    }
+    await sleep(againMs, undefined, { signal }).catch(() => undefined);
+  }
+}
