@@ -10,7 +10,7 @@ import { callbackUrl, mailboxIn, putioSource, shownCallback } from '../putio/cal
 import { resolveSecret } from '../secrets.ts';
 import { withValue } from '../settings.ts';
 import { writeSource } from './sourceentry.ts';
-import { baseOf, refuseElsewhere, sourceIn } from './webhookurl.ts';
+import { baseOf, refuseElsewhere, sourceIn, warnOfNoKey } from './webhookurl.ts';
 
 export interface RegisterOptions {
   /** Its id in Nexus. */
@@ -37,13 +37,14 @@ export async function register(context: Context, options: RegisterOptions): Prom
     });
   const putio = await openAccount(config, env, { signal, now });
   return await alone(context, 'putio register', async () => {
-    // A token that is good for nothing leaves nothing behind.
+    // A token that is good for nothing, or a place that is taken, leaves nothing behind.
     const before = await allowed(() => putio.callback());
-    const url = await sourceUrl(context, base, agent);
-    if (before instanceof NexusError) return refused(context, agent, url, before);
-    const mine = before !== undefined && (before === url || isPlaceOf(before, base, agent));
+    if (before instanceof NexusError)
+      return refused(context, agent, await sourceUrl(context, base, agent), before);
     const foreign = before !== undefined && !(await isOurs(context, before, base));
-    if (before !== undefined && !mine && !options.force) throw taken(before, foreign, agent);
+    const mine = before === undefined || (!foreign && mailboxIn(before)?.agent === agent);
+    if (!mine && !options.force) throw taken(before, foreign, agent);
+    const url = await sourceUrl(context, base, agent);
     // Whatever was there before us, also when we had it for another agent since.
     if (foreign) await editPutio(context, { before });
     else if (before === undefined) await editPutio(context, { before: undefined });
@@ -84,6 +85,7 @@ export async function register(context: Context, options: RegisterOptions): Prom
         );
       output.info('What it sends is delivered to the agent by `nexus pull-webhooks`.');
     }
+    if (config.keys.length === 0) warnOfNoKey(output);
     return undefined;
   });
 }
@@ -158,12 +160,6 @@ async function sourceUrl(context: Context, base: string, agent: string): Promise
   const [secret] = [source?.secret ?? []].flat();
   if (secret === undefined) throw new NexusError('busy', 'The source was taken out just now.');
   return callbackUrl(base, agent, await resolveSecret(secret, env));
-}
-
-/** Whether a callback is of this agent's mailbox at this endpoint, with whatever secret. */
-function isPlaceOf(callback: string, base: string, agent: string): boolean {
-  const named = mailboxIn(callback);
-  return named?.base === base && named.agent === agent && named.source === putioSource;
 }
 
 /** Whether a callback is one that we set: at this endpoint, or with a secret of a source here. */
@@ -262,5 +258,6 @@ async function beginLooking({ config, now }: Context, agent: string, isNew: bool
   const look = await lastLook(config, agent);
   const follows = config.putio.agent === agent || !isNew;
   if (look.lookedAt !== undefined && follows) return;
-  await keepLook(config, agent, { ...look, lookedAt: now().toISOString() });
+  const at = now().toISOString();
+  await keepLook(config, agent, { ...look, lookedAt: at, beganAt: at });
 }

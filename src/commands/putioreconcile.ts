@@ -47,7 +47,7 @@ export async function reconcile(context: Context, { agent, since }: ReconcileOpt
         );
       const parts = [
         `${formatItems(found.length, 'transfer')} found that never called back`,
-        `${already} had`,
+        `${already} known`,
         ...(recent > 0 ? [`${recent} just finished`] : []),
         ...(elsewhere > 0 ? [`${elsewhere} of others`] : []),
         ...(failed.length > 0 ? [`${failed.length} failed`] : []),

@@ -221,11 +221,15 @@ async function warn(
     output.warn(
       'Services outside do not reach this URL: say with --url, or `nexus config set serve.url URL`, what they call the endpoint by.',
     );
-  if (keys.length === 0)
-    output.warn(
-      'There is no key, and without any `nexus serve` takes only what this machine itself sends: run `nexus keys add NAME`.',
-    );
+  if (keys.length === 0) warnOfNoKey(output);
   const as = config.agents[agent]?.as;
   if (as !== undefined && as !== agent)
     output.warn(`OpenClaw's agent ${agent} on this host is ${as} in Nexus, and its mailbox that of ${as}.`);
+}
+
+/** Nobody from outside is let in then, whatever they prove. */
+export function warnOfNoKey(output: Context['output']): void {
+  output.warn(
+    'There is no key, and without any `nexus serve` takes only what this machine itself sends: run `nexus keys add NAME`.',
+  );
 }

@@ -7,6 +7,8 @@ import { NexusError } from '../errors.ts';
 const lookSchema = z.object({
   /** Up to when all is found: everything that had finished by then is stored. ISO 8601, UTC. */
   lookedAt: z.iso.datetime().exactOptional(),
+  /** What finished before is not looked for: put.io was registered then. */
+  beganAt: z.iso.datetime().exactOptional(),
   /** When a look was last begun, and what it found or why it failed. */
   triedAt: z.iso.datetime().exactOptional(),
   found: z.number().exactOptional(),

@@ -95,7 +95,7 @@ async function look(
   const { config, putio, signal } = around;
   const until = began.getTime() - graceMs;
   const marked = before.lookedAt === undefined ? undefined : Date.parse(before.lookedAt);
-  const from = since ?? startOf(marked, began.getTime());
+  const from = since ?? startOf(before, began.getTime());
   const result: Reconciled = {
     agent,
     from: new Date(from).toISOString(),
@@ -133,8 +133,10 @@ async function look(
   const whole = result.failed.length === 0 && (marked === undefined || from <= marked);
   const lookedAt = whole ? began.toISOString() : before.lookedAt;
   const [first] = result.failed;
+  const { beganAt } = before;
   await keepLook(config, agent, {
     ...(lookedAt === undefined ? {} : { lookedAt }),
+    ...(beganAt === undefined ? {} : { beganAt }),
     triedAt: began.toISOString(),
     found: result.found.length,
     ...(first === undefined ? {} : { error: first.reason }),
@@ -165,9 +167,11 @@ async function look(
 }
 
 /** Not farther back than deliveries are known, but for what no earlier look has seen. */
-function startOf(marked: number | undefined, now: number): number {
-  if (marked === undefined) return now - firstLookMs;
-  return Math.max(marked - overlapMs, Math.min(marked, now - farthestMs));
+function startOf({ lookedAt, beganAt }: Look, now: number): number {
+  if (lookedAt === undefined) return now - firstLookMs;
+  const marked = Date.parse(lookedAt);
+  const registered = beganAt === undefined ? 0 : Date.parse(beganAt);
+  return Math.max(registered, marked - overlapMs, Math.min(marked, now - farthestMs));
 }
 
 /** A callback that left the time out came under the transfer's id alone. One that failed has no such. */

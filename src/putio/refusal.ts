@@ -18,7 +18,7 @@ export type Asked = string;
 /** Each refusal as one sentence, and what to do about it. */
 export function refusalOf({ status, headers, type, message }: Refused, asked: Asked, now: Date): NexusError {
   const said = [String(status), type].filter((part) => part !== undefined).join(', ');
-  const because = message === undefined ? '' : ` It says: ${message}`;
+  const because = message === undefined ? '' : ` It says ${JSON.stringify(message)}.`;
   if (status === 403 || (status === 401 && /scope/i.test(type ?? '')))
     return new NexusError('forbidden', `put.io does not let this token ${asked} (${said}).${because}`, {
       hint: `Another token may be allowed to: they are made at ${tokensPage}.`,

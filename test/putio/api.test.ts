@@ -83,7 +83,7 @@ test.each([
   [refusal(403, 'UNAVAILABLE_VALUE', 'no'), /^forbidden: put\.io does not let this token change/],
   [
     refusal(400, 'INVALID_CALLBACK_URL', 'bad'),
-    /^invalid: put\.io does not take this callback URL \(400, INVALID_CALLBACK_URL\)\. It says: bad It must be a public .* --endpoint-url/,
+    /^invalid: put\.io does not take this callback URL \(400, INVALID_CALLBACK_URL\)\. It says "bad"\. It must be a public .* --endpoint-url/,
   ],
   [refusal(404, 'NotFound', 'no'), /^not_found: put\.io has nothing there.* putio\.apiBase/],
   [

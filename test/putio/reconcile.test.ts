@@ -3,7 +3,7 @@ import path from 'node:path';
 import { onTestFinished, expect, test } from 'vitest';
 import type { Config } from '../../src/config.ts';
 import { NexusError } from '../../src/errors.ts';
-import { lastLook } from '../../src/jobs/looks.ts';
+import { keepLook, lastLook } from '../../src/jobs/looks.ts';
 import { reconcileWhenDue, warningsOf } from '../../src/jobs/putiopull.ts';
 import { reconcile, type Reconciled } from '../../src/jobs/reconcile.ts';
 import type { Mailbox } from '../../src/mailbox.ts';
@@ -58,7 +58,9 @@ async function site(): Promise<Site> {
         ([name, value]) => value !== null && !missing.includes(name),
       );
       const body = Buffer.from(
-        new URLSearchParams(Object.fromEntries(fields.map(([name, value]) => [name, String(value)]))).toString(),
+        new URLSearchParams(
+          Object.fromEntries(fields.map(([name, value]) => [name, String(value)])),
+        ).toString(),
       );
       const delivery = deliveryIn(form, body);
       const { id } = await host.webhooks.receive({
@@ -138,6 +140,16 @@ test('a first look goes back a day, later ones to the last, however long ago tha
   expect((await look()).found.map(({ transfer }) => transfer)).toEqual([2]);
   putio.add(3, {}, -3 * 24 * hour);
   expect((await look({ inMs: 7 * 24 * hour })).found.map(({ transfer }) => transfer)).toEqual([3]);
+});
+
+test('what finished before register is not looked for', async () => {
+  const { putio, look, config } = await site();
+  const beganAt = new Date(Date.now() - hour / 2).toISOString();
+  await keepLook(config(), 'main', { lookedAt: beganAt, beganAt });
+  putio.add(1, {}, 0.6 * hour);
+  putio.add(2, {}, 0.4 * hour);
+  expect((await look()).found.map(({ transfer }) => transfer)).toEqual([2]);
+  expect(await lastLook(config(), 'main')).toMatchObject({ beganAt });
 });
 
 test('all pages of the list are looked at', async () => {
