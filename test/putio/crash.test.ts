@@ -54,9 +54,13 @@ const callbacks = ['7', '7 2026-11-23T10:05:07Z', undefined] as const;
 const small = Buffer.from('id=7');
 const large = Buffer.from(`id=7&name=${'x'.repeat(100_000)}`);
 
-test.each(callbacks.flatMap((late) => [small, large].map((body) => ({ late, body }))))(
-  'a host that dies anywhere in adding leaves one item when it and a callback ($late) come again',
-  async ({ late, body }) => {
+test.each(
+  callbacks.flatMap((late) =>
+    [small, large].flatMap((body) => [false, true].map((taken) => ({ late, body, taken }))),
+  ),
+)(
+  'a host that dies anywhere in adding leaves one item when it and a callback ($late) come again, taken meanwhile: $taken',
+  async ({ late, body, taken }) => {
     for (let at = 0, most = 1; at <= most; at++) {
       const { store, remove } = await temporaryStore();
       try {
@@ -73,13 +77,19 @@ test.each(callbacks.flatMap((late) => [small, large].map((body) => ({ late, body
             await webhooks.receive({ agent, source, contentType, headers: {}, body, delivery: late }),
           );
         };
-        await callback(after);
-        answers.push(await after.add({ ...item, body }));
-        await callback(after);
-        answers.push(await after.add({ ...item, body }));
-        const { items } = await after.pending({ agents: ['main'] });
-        expect(items, `dead at write ${at}`).toHaveLength(1);
-        expect(new Set(answers.map(({ id }) => id))).toEqual(new Set([items[0]?.id]));
+        const add = async (webhooks: Webhooks) => {
+          answers.push(await webhooks.add({ ...item, body }));
+        };
+        const delivered: string[] = [];
+        for (const step of [callback, add, callback, add]) {
+          await step(after);
+          const { items } = await after.pending({ agents: ['main'] });
+          delivered.push(...items.map(({ id }) => id));
+          if (taken) await after.acknowledge(items.map(({ id }) => id));
+        }
+        if (taken) expect(delivered, `dead at write ${at}`).toHaveLength(1);
+        expect(new Set(delivered).size, `dead at write ${at}`).toBe(1);
+        expect(new Set(answers.map(({ id }) => id))).toEqual(new Set(delivered));
       } finally {
         await remove();
       }
