@@ -28,7 +28,7 @@ export async function reconcile(context: Context, { agent, since }: ReconcileOpt
       hint: 'What was delivered longer ago is not known any more, and would come a second time.',
     });
   const putio = await openAccount(config, env, { signal, now });
-  const mailbox = await openMailbox(config, signal, version);
+  const mailbox = await openMailbox(config, signal, version, output.debug);
   try {
     const began = now();
     const result = await look({ agent: whose, since }, { config, mailbox, putio, signal, now });

@@ -87,10 +87,10 @@ async function failures(putio: Putio, now: Date): Promise<NonNullable<Standing['
 }
 
 async function lastCallback(
-  { config, signal, version }: Context,
+  { config, output, signal, version }: Context,
   agent: string,
 ): Promise<string | undefined> {
-  const mailbox = await openMailbox(config, signal, version);
+  const mailbox = await openMailbox(config, signal, version, output.debug);
   try {
     let last: string | undefined;
     for await (const { receivedAt, reconciled, replayOf } of mailbox.list({ agent, source: putioSource }))

@@ -87,8 +87,9 @@ test.each(
           delivered.push(...items.map(({ id }) => id));
           if (taken) await after.acknowledge(items.map(({ id }) => id));
         }
-        if (taken) expect(delivered, `dead at write ${at}`).toHaveLength(1);
-        expect(new Set(delivered).size, `dead at write ${at}`).toBe(1);
+        // What is not taken is seen as pending after each step that follows.
+        const times = taken ? delivered.length : new Set(delivered).size;
+        expect(times, `dead at write ${at}`).toBe(1);
         expect(new Set(answers.map(({ id }) => id))).toEqual(new Set(delivered));
       } finally {
         await remove();

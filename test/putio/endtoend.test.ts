@@ -2,6 +2,7 @@ import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { valueAt } from '../../src/settings.ts';
+import { completed, gateway, token as hooksToken } from '../openclaw/gateway.ts';
 import { newPutioMachine } from './account.ts';
 import { refusal, token } from './server.ts';
 
@@ -46,6 +47,47 @@ test('from register to the inbox: called back as put.io does, 202, pulled, with 
   expect(valueAt(file, ['payload', 'error_message'])).toBeUndefined();
   expect(JSON.stringify(valueAt(file, ['transfer']))).not.toContain('secret');
 });
+
+test('the agent is told of it, and the bytes are kept as put.io sent them', async () => {
+  const { url, seen } = await gateway(completed({ status: 'ok' }));
+  const { machine, putio, register } = await newPutioMachine();
+  await machine.nexus(['config', 'set', 'notify.by', 'hooks']);
+  await machine.nexus(['config', 'set', 'notify.hooksUrl', url]);
+  await machine.nexus(['config', 'set', 'notify.hooksToken', hooksToken]);
+  await register();
+  await putio.finish(7);
+  const pulled = await machine.json(['pull-webhooks']);
+  expect(pulled).toMatchObject({ status: 0, answer: { delivered: 1, notified: { done: 1 } } });
+  expect(JSON.stringify(seen.map(({ body }) => body))).toContain('from putio (1)');
+  const { answer } = await machine.json(['webhooks', 'list', '--source', 'putio']);
+  const id = String(valueAt(answer, ['items', '0', 'id']));
+  const { stdout } = await machine.nexus(['webhooks', 'show', id, '--body']);
+  expect(stdout).toMatch(/^id=7&name=Film\+7\+%5B%C3%A9%5D\.mkv&type=TORRENT&.*is_private=False&/);
+});
+
+test('a look that is killed anywhere leaves nothing out and finds nothing twice', async () => {
+  for (const at of ['/transfers/list?', '/transfers/list/continue', '/events/list']) {
+    const { machine, putio, register, inbox } = await newPutioMachine();
+    await register();
+    await lookedLongAgo(machine.dataDir);
+    for (let id = 1; id <= 120; id++) putio.add(id, {}, 30 * minutes);
+    const run = machine.start(['putio', 'reconcile']);
+    putio.fault = async ({ path }) => {
+      if (!path.startsWith(at)) return undefined;
+      run.kill('SIGKILL');
+      await run.ended;
+      return { silent: true };
+    };
+    expect((await run.ended).signal).toBe('SIGKILL');
+    putio.fault = () => undefined;
+    const again = await machine.json(['putio', 'reconcile']);
+    const stored = at === '/events/list' ? 120 : 0;
+    expect(again.answer, at).toMatchObject({ ok: true, already: stored });
+    expect(valueAt(again.answer, ['found', 'length']), at).toBe(120 - stored);
+    await machine.nexus(['pull-webhooks']);
+    expect(await inbox()).toHaveLength(120);
+  }
+}, 60_000);
 
 test('a callback that is lost is found, delivered once, and its late callback is a duplicate', async () => {
   const { machine, putio, register, inbox } = await newPutioMachine();
@@ -150,10 +192,13 @@ test('the token is in no file of Nexus, in no output and in no address', async (
   runs.push(await machine.nexus(['putio', 'status', '--json']), await machine.nexus(['putio', 'reconcile']));
   for (const { stdout, stderr } of runs) expect(stdout + stderr).not.toContain(token);
   expect(putio.asked.some(({ path, body }) => `${path}${body}`.includes(token))).toBe(false);
-  for (const entry of await readdir(machine.dataDir, { withFileTypes: true, recursive: true }))
-    if (entry.isFile())
-      expect((await readFile(path.join(entry.parentPath, entry.name))).includes(token)).toBe(false);
-  expect((await readFile(machine.configFile, 'utf8')).includes(token)).toBe(false);
+  const kept = await readdir(machine.dataDir, { withFileTypes: true, recursive: true });
+  const files = kept
+    .filter((entry) => entry.isFile())
+    .map(({ parentPath, name }) => path.join(parentPath, name));
+  expect(files.length).toBeGreaterThan(2);
+  for (const file of [...files, machine.configFile])
+    expect((await readFile(file)).includes(token), file).toBe(false);
 });
 
 test('a token in the file is hidden by `config list`, and the file is for its owner alone', async () => {

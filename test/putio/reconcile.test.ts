@@ -11,7 +11,7 @@ import { openPutio } from '../../src/putio/api.ts';
 import { deliveryIn, transferIn } from '../../src/transfer.ts';
 import { makePullHost, type PullHost } from '../jobs/pullhost.ts';
 import { failure } from '../stores/outcomes.ts';
-import { type ApiTransfer, type PutioServer, refusal, startPutio, token } from './server.ts';
+import { type ApiTransfer, flattened, type PutioServer, refusal, startPutio, token } from './server.ts';
 
 const hour = 3_600_000;
 const form = 'application/x-www-form-urlencoded';
@@ -54,14 +54,10 @@ async function site(): Promise<Site> {
       );
     },
     async called(transfer, missing = []) {
-      const fields = Object.entries(transfer).filter(
-        ([name, value]) => value !== null && !missing.includes(name),
-      );
-      const body = Buffer.from(
-        new URLSearchParams(
-          Object.fromEntries(fields.map(([name, value]) => [name, String(value)])),
-        ).toString(),
-      );
+      const sent = new URLSearchParams();
+      for (const [name, value] of Object.entries(transfer))
+        if (value !== null && !missing.includes(name)) sent.set(name, flattened(value));
+      const body = Buffer.from(sent.toString());
       const delivery = deliveryIn(form, body);
       const { id } = await host.webhooks.receive({
         agent: 'main',

@@ -14,9 +14,8 @@ test('running it again changes nothing and says so', async () => {
   const at = await newPutioMachine();
   await at.register();
   const { callback } = at.putio;
-  const again = await at.machine.json([
-    ...['putio', 'register', '--agent', 'main', '--endpoint-url', at.base],
-  ]);
+  const args = ['putio', 'register', '--agent', 'main', '--endpoint-url', at.base];
+  const again = await at.machine.json(args);
   expect(again).toMatchObject({ status: 0, answer: { ok: true, already: true, agent: 'main' } });
   expect(JSON.stringify(again.answer)).not.toContain(callback?.split('secret=')[1]);
   expect(at.putio.callback).toBe(callback);

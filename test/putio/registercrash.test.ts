@@ -17,8 +17,8 @@ async function killedAt(at: PutioMachine, args: string[], request: number, done:
   at.putio.fault = async ({ method, body }) => {
     if (++count !== request) return undefined;
     killed = true;
-    if (done && method === 'POST')
-      at.putio.callback = String(valueAt(JSON.parse(body), ['callback_url']) ?? '') || null;
+    const set = done && method === 'POST' ? valueAt(JSON.parse(body), ['callback_url']) : undefined;
+    if (typeof set === 'string' || set === null) at.putio.callback = set;
     run.kill('SIGKILL');
     await run.ended;
     return { silent: true };

@@ -1,5 +1,7 @@
+import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { onTestFinished } from 'vitest';
+import { valueAt } from '../../src/settings.ts';
 
 /** A transfer as the API has it. */
 export type ApiTransfer = Record<string, string | number | boolean | null | object> & { id: number };
@@ -50,7 +52,7 @@ export async function startPutio(): Promise<PutioServer> {
   let nextEvent = 1;
   let callbackHasFailed = false;
   const server = createServer((request, response) => {
-    handle(request, response).catch((error: unknown) => response.destroy(error as Error));
+    handle(request, response).catch(() => response.destroy());
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const address = server.address();
@@ -104,7 +106,8 @@ export async function startPutio(): Promise<PutioServer> {
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const pieces: Buffer[] = [];
-    for await (const piece of request) pieces.push(piece as Buffer);
+    request.on('data', (piece: Buffer) => pieces.push(piece));
+    await once(request, 'end');
     const { method = '', url = '', headers } = request;
     const body = Buffer.concat(pieces).toString('utf8');
     const path = url.replace(/^\/v2/, '');
@@ -132,10 +135,10 @@ export async function startPutio(): Promise<PutioServer> {
       return { body: ok({ settings: { callback_url: putio.callback } }) };
     if (route === 'POST /account/settings') {
       if (headers['content-type'] !== 'application/json') return refusal(400, 'BAD_REQUEST', 'not JSON');
-      const { callback_url: wanted } = JSON.parse(body) as { callback_url?: string | null };
+      const wanted = valueAt(JSON.parse(body), ['callback_url']);
       if (typeof wanted === 'string' && !/^https?:\/\/[^/]+\//.test(wanted))
         return refusal(400, 'INVALID_CALLBACK_URL', 'Invalid callback URL');
-      if (wanted !== undefined) putio.callback = wanted;
+      if (typeof wanted === 'string' || wanted === null) putio.callback = wanted;
       return { body: ok({}) };
     }
     if (route === 'GET /account/info')
@@ -204,7 +207,7 @@ export function apiTransfer(id: number, agoMs = 0, over: Partial<ApiTransfer> = 
 }
 
 /** As Python writes it: `True`, and `str` of what is no scalar. */
-function flattened(value: string | number | boolean | object): string {
+export function flattened(value: string | number | boolean | object): string {
   if (typeof value === 'boolean') return value ? 'True' : 'False';
   return typeof value === 'object' ? JSON.stringify(value) : String(value);
 }
