@@ -57,7 +57,8 @@ async function reconcileInPull(
     report.warnings.push(...warningsOf(result));
     report.failed.push(...result.failed);
   } catch (error) {
-    if (around.signal.aborted || !(error instanceof NexusError) || failedWith(error, 'busy')) return;
+    if (around.signal.aborted || failedWith(error, 'busy')) return;
+    if (!(error instanceof NexusError)) throw error;
     if (await isLasting(around, agent, error))
       report.failed.push({ item: 'put.io', reason: `It cannot be looked through: ${describe(error)}` });
     else around.warn(`put.io could not be looked through, and is again: ${describe(error)}`);
@@ -129,9 +130,14 @@ export async function followPutio(
       }
     } catch (error) {
       if (signal.aborted) return;
-      if (!(error instanceof NexusError)) throw error;
-      if (!failedWith(error, 'busy')) warn(`put.io could not be looked through: ${describe(error)}`);
+      // Nobody waits for this before the pull ends: a bug is told too, and the next look is made.
+      const why = error instanceof NexusError ? describe(error) : `internal error: ${stackOf(error)}`;
+      if (!failedWith(error, 'busy')) warn(`put.io could not be looked through: ${why}`);
     }
     await sleep(againMs, undefined, { signal }).catch(() => undefined);
   }
+}
+
+function stackOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
