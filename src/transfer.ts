@@ -37,6 +37,8 @@ const numbers = new Set([
 ]);
 const booleans = new Set(['is_private', 'created_torrent', 'simulated', 'userfile_exists', 'extract']);
 const times = new Set(['created_at', 'started_at', 'finished_at']);
+/** No two of them are the same in camel case, but for digits. */
+const snakeCase = /^[a-z][a-z0-9]*(_[a-z0-9]+)*$/;
 
 /** Whether a source of this name is put.io: `putio`, `put.io`, also as `putio-films`. */
 export function isPutio(source: string): boolean {
@@ -49,7 +51,7 @@ export function isPutio(source: string): boolean {
  */
 export function transferOf(fields: object): Transfer {
   const read = Object.entries(fields).flatMap(([name, value]): [string, string | number | boolean][] => {
-    if (name === 'callback_url' || !/^[a-z][a-z0-9_]{0,63}$/.test(name)) return [];
+    if (name === 'callback_url' || name.length > 64 || !snakeCase.test(name)) return [];
     const known = valueOf(name, value);
     return known === undefined ? [] : [[camelCase(name), known]];
   });
@@ -68,8 +70,8 @@ export function transferIn(payloadText: string): Transfer | undefined {
 function valueOf(name: string, value: unknown): string | number | boolean | undefined {
   if (numbers.has(name)) return numberOf(value);
   if (booleans.has(name)) return booleanOf(value);
-  if (typeof value !== 'string') return typeof value === 'number' ? String(value) : undefined;
-  return times.has(name) ? timeOf(value) : value;
+  if (typeof value !== 'string' && typeof value !== 'number') return undefined;
+  return times.has(name) ? timeOf(String(value)) : String(value);
 }
 
 function numberOf(value: unknown): number | undefined {
@@ -84,16 +86,26 @@ function booleanOf(value: unknown): boolean | undefined {
   return value.toLowerCase() === 'true';
 }
 
-/** put.io writes UTC, mostly without saying so. */
+/** put.io writes UTC, mostly without saying so; seconds since 1970 are a time too. */
 function timeOf(value: string): string | undefined {
-  const [, date, time, zone = 'Z'] =
+  const [, date = '', time, zone = 'Z'] =
     /^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.\d+)?\s*(Z|[+-]\d\d:?\d\d)?$/i.exec(value) ?? [];
-  const ms = Date.parse(`${date}T${time}${zone.replace(/^([+-]\d\d)(\d\d)$/, '$1:$2').toUpperCase()}`);
+  const ms = /^\d{9,10}(\.\d+)?$/.test(value)
+    ? Math.floor(Number(value)) * 1000
+    : isDay(date)
+      ? Date.parse(`${date}T${time}${zone.replace(/^([+-]\d\d)(\d\d)$/, '$1:$2').toUpperCase()}`)
+      : Number.NaN;
   return Number.isNaN(ms) ? undefined : new Date(ms).toISOString().replace('.000Z', 'Z');
 }
 
+/** `Date` takes 30 February for 2 March. */
+function isDay(date: string): boolean {
+  const ms = Date.parse(`${date}T00:00:00Z`);
+  return !Number.isNaN(ms) && new Date(ms).toISOString().startsWith(date);
+}
+
 function camelCase(name: string): string {
-  return name.replace(/_+([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+  return name.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 }
 
 /** A form as put.io's callback has it, of a transfer as the API has it: flat, text, `True`, nothing for null. */
@@ -108,37 +120,39 @@ export function formOf(fields: object): string {
 }
 
 /** How a transfer is that has come to its end well. */
-const finished = new Set<string | undefined>(['COMPLETED', 'SEEDING', 'PREPARING_SEED', undefined]);
+const finished = new Set<string | undefined>(['COMPLETED', 'SEEDING', 'PREPARING_SEED']);
+
+/** How it has come to its end; `undefined` where it has not, or does not say. */
+export function endOf({ status }: Transfer): 'well' | 'failed' | undefined {
+  return finished.has(status) ? 'well' : status === 'ERROR' ? 'failed' : undefined;
+}
+
+/** The ids of the delivery that tells of a transfer, as the mailbox takes them. */
+export interface TransferIds {
+  delivery: string;
+  /** Where put.io leaves the time out, or has left it out of an earlier call. */
+  otherwise?: { delivery: string; since: string };
+}
+
+/** put.io's clock and ours differ by no more. */
+export const overlapMs = 3_600_000;
 
 /**
- * The id of the delivery that tells of it: the transfer and when it finished, since one that failed and was tried again
- * finishes twice. Without a time it is the transfer alone where it ended well, which it does once; else `undefined`,
- * as two that fail cannot be told apart.
+ * The transfer and when it finished, since one that failed and was tried again finishes twice. Without a time it is the
+ * transfer alone where it ended well, which it does once; else `undefined`, as two that fail cannot be told apart.
  */
-export function deliveryOf({ id, status, finishedAt }: Transfer): string | undefined {
+export function idsOf({ id, status, finishedAt }: Transfer): TransferIds | undefined {
   if (id === undefined) return undefined;
-  if (finishedAt !== undefined) return `${id} ${finishedAt}`;
-  return finished.has(status) ? String(id) : undefined;
+  const alone = status === undefined || finished.has(status) ? String(id) : undefined;
+  if (finishedAt === undefined) return alone === undefined ? undefined : { delivery: alone };
+  const delivery = `${id} ${finishedAt}`;
+  if (alone === undefined) return { delivery };
+  const since = new Date(Date.parse(finishedAt) - overlapMs).toISOString();
+  return { delivery, otherwise: { delivery: alone, since } };
 }
 
-/** The transfer as a callback tells of it that leaves out when it finished. */
-export function withoutTime(transfer: Transfer): Transfer {
-  return Object.fromEntries(Object.entries(transfer).filter(([name]) => name !== 'finishedAt'));
-}
-
-/** The id of the delivery that a callback's body is. */
-export function deliveryIn(contentType: string, body: Buffer): string | undefined {
-  const text = body.toString('utf8');
-  if (contentType.split(';', 1)[0]?.trim().toLowerCase() !== 'application/x-www-form-urlencoded') {
-    try {
-      const transfer = transferIn(text.trim());
-      return transfer === undefined ? undefined : deliveryOf(transfer);
-    } catch (error) {
-      if (error instanceof SyntaxError) return undefined; // no JSON, so no id in it
-      throw error;
-    }
-  }
-  const form = new URLSearchParams(text);
-  const once = [...new Set(form.keys())].filter((name) => form.getAll(name).length === 1);
-  return deliveryOf(transferOf(Object.fromEntries(once.map((name) => [name, form.get(name)]))));
+/** The same of what a callback says, read as `payloadOf` reads it. */
+export function idsIn(payloadText: string): TransferIds | undefined {
+  const transfer = transferIn(payloadText);
+  return transfer === undefined ? undefined : idsOf(transfer);
 }

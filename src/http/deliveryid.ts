@@ -1,14 +1,11 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { elementsIn, fieldsIn, type Place } from '../exactjson.ts';
 import type { Source, Verification } from '../sources.ts';
-import { deliveryIn, isPutio } from '../transfer.ts';
+import { isPutio } from '../transfer.ts';
 import { headerOf } from './signatures/scheme.ts';
 import { signedId } from './signatures/standard.ts';
 
-type IdPlace =
-  | { header: string }
-  | { json: string }
-  | ((headers: IncomingHttpHeaders, body: Buffer, contentType: string) => string | undefined);
+type IdPlace = { header: string } | { json: string } | ((headers: IncomingHttpHeaders) => string | undefined);
 
 /**
  * Where each sender puts an id that is one delivery's own and the same when that delivery is tried again. An id that
@@ -44,15 +41,19 @@ export function deliveryIdOf(
 ): string | undefined {
   const place = source?.delivery ?? knownPlace(source?.verify ?? 'key', name);
   if (place === undefined) return undefined;
-  if (typeof place === 'function') return place(headers, body, contentType);
+  if (typeof place === 'function') return place(headers);
   if ('header' in place) return headerOf(headers, place.header);
   const type = contentType.split(';', 1)[0]?.trim().toLowerCase();
   return type === 'application/x-www-form-urlencoded' ? fieldIn(body, place.json) : valueAt(body, place.json);
 }
 
+/** Whether its deliveries are known by what their payload says of a transfer of put.io's. */
+export function isKnownByTransfer(source: Source | undefined, name: string): boolean {
+  return source?.delivery === undefined && namedByThemselves.has(source?.verify ?? 'key') && isPutio(name);
+}
+
 function knownPlace(verify: Verification, name: string): IdPlace | undefined {
   if (!namedByThemselves.has(verify)) return places[verify];
-  if (isPutio(name)) return (_, body, contentType) => deliveryIn(contentType, body);
   const known = name.toLowerCase() === 'svix' ? 'standard' : name.toLowerCase();
   return Object.entries(places).find(([sender]) => sender === known)?.[1];
 }

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { onTestFinished } from 'vitest';
+import { gzipSync } from 'node:zlib';
 import { valueAt } from '../../src/settings.ts';
 
 /** A transfer as the API has it. */
@@ -23,6 +24,10 @@ interface Fault {
   silent?: boolean;
 }
 
+/** How a callback's fields are sent: as put.io was seen to, and as it might. */
+export type Shape = 'form' | 'multipart' | 'gzip' | 'json';
+export const shapes: Shape[] = ['form', 'multipart', 'gzip', 'json'];
+
 /** A put.io that keeps its documented rules, for one account, and calls back as it was seen to. */
 export interface PutioServer {
   base: string;
@@ -38,7 +43,11 @@ export interface PutioServer {
   /** As `add`, and put.io calls back, once, whatever that answers. Answers its status; 0 for none. */
   finish: (id: number, over?: Partial<ApiTransfer>, agoMs?: number, missing?: string[]) => Promise<number>;
   /** The same call once more. */
-  callAgain: (transfer: ApiTransfer, missing?: string[]) => Promise<number>;
+  callAgain: (transfer: ApiTransfer, missing?: string[], shape?: Shape) => Promise<number>;
+  /** Its history quotes the URL whose call failed. */
+  quotesUrl: boolean;
+  /** Requests that it takes before it answers 429; a minute later as many again. */
+  limit: number;
   /** Forgets what is finished, as `transfers/clean`. */
   clean: () => void;
   /** An event of the account's history, `agoMs` ago. */
@@ -51,6 +60,8 @@ export async function startPutio(): Promise<PutioServer> {
   let events: ({ id: number; type: string } & Record<string, unknown>)[] = [];
   let nextEvent = 1;
   let callbackHasFailed = false;
+  let windowEnds = 0;
+  let taken = 0;
   const server = createServer((request, response) => {
     handle(request, response).catch(() => response.destroy());
   });
@@ -69,6 +80,8 @@ export async function startPutio(): Promise<PutioServer> {
     transfers: [],
     asked: [],
     fault: () => undefined,
+    quotesUrl: false,
+    limit: Number.POSITIVE_INFINITY,
     add(id, over = {}, agoMs = 0) {
       const transfer = apiTransfer(id, agoMs, over);
       putio.transfers.push(transfer);
@@ -80,16 +93,15 @@ export async function startPutio(): Promise<PutioServer> {
       putio.happened('transfer_completed', { transfer_name, file_id, transfer_size, source }, agoMs);
       return await putio.callAgain(transfer, missing);
     },
-    async callAgain(transfer, missing = []) {
+    async callAgain(transfer, missing = [], shape = 'form') {
       const to = transfer['callback_url'] ?? putio.callback;
       if (typeof to !== 'string') return 0;
-      const form = new URLSearchParams();
-      for (const [name, value] of Object.entries({ ...transfer, callback_url: to }))
-        if (value !== null && !missing.includes(name)) form.set(name, flattened(value));
-      const answer = await fetch(to, { method: 'POST', body: form }).catch(() => undefined);
+      const { body, headers } = calledAs(shape, { ...transfer, callback_url: to }, missing);
+      const answer = await fetch(to, { method: 'POST', body, headers }).catch(() => undefined);
       if (answer?.ok === true) return answer.status;
       callbackHasFailed = true;
-      const message = answer === undefined ? 'Connection failed' : `HTTP ${answer.status}`;
+      const why = answer === undefined ? 'Connection failed' : `HTTP ${answer.status}`;
+      const message = putio.quotesUrl ? `${why}: ${to}` : why;
       const failed = { transfer_id: transfer.id, transfer_name: transfer['name'], message };
       putio.happened('transfer_callback_error', failed);
       return answer?.status ?? 0;
@@ -113,13 +125,27 @@ export async function startPutio(): Promise<PutioServer> {
     const path = url.replace(/^\/v2/, '');
     const asked = { method, path, authorization: headers.authorization, body };
     putio.asked.push(asked);
-    const fault = await putio.fault(asked);
+    const fault = (await putio.fault(asked)) ?? limited(Date.now());
     if (fault?.silent === true) return;
     const { status = 200, body: said = ok({}), headers: more = {} } = fault ?? answer(asked, headers);
     const page = typeof said === 'string';
     const type = page ? 'text/html; charset=utf-8' : 'application/json';
     response.writeHead(status, { 'content-type': type, ...more });
     response.end(page ? said : JSON.stringify(said));
+  }
+
+  function limited(now: number): Fault | undefined {
+    if (now >= windowEnds) {
+      windowEnds = now + 60_000;
+      taken = 0;
+    }
+    if (++taken <= putio.limit) return undefined;
+    const headers = {
+      'x-ratelimit-limit': String(putio.limit),
+      'x-ratelimit-remaining': '0',
+      'x-ratelimit-reset': String(Math.ceil(windowEnds / 1000)),
+    };
+    return { ...refusal(429, 'TOO_MANY_REQUESTS', 'Slow down'), headers };
   }
 
   function answer({ method, path, authorization, body }: Asked, headers: IncomingMessage['headers']): Fault {
@@ -204,6 +230,32 @@ export function apiTransfer(id: number, agoMs = 0, over: Partial<ApiTransfer> = 
     callback_url: null,
     ...over,
   };
+}
+
+const boundary = '----FormBoundary7MA4YWxkTrZu0gW';
+
+/** The body of a call and its headers. */
+export function calledAs(
+  shape: Shape,
+  fields: Partial<ApiTransfer>,
+  missing: string[] = [],
+): { body: Buffer; headers: Record<string, string> } {
+  const flat = Object.entries(fields).flatMap(([name, value]): [string, string][] =>
+    value === null || value === undefined || missing.includes(name) ? [] : [[name, flattened(value)]],
+  );
+  const form = Buffer.from(new URLSearchParams(flat).toString());
+  const type = { 'content-type': 'application/x-www-form-urlencoded' };
+  if (shape === 'form') return { body: form, headers: type };
+  if (shape === 'gzip') return { body: gzipSync(form), headers: { ...type, 'content-encoding': 'gzip' } };
+  if (shape === 'json') {
+    const body = Buffer.from(JSON.stringify(Object.fromEntries(flat)));
+    return { body, headers: { 'content-type': 'application/json' } };
+  }
+  const parts = flat.map(
+    ([name, value]) => `--${boundary}\r\ncontent-disposition: form-data; name="${name}"\r\n\r\n${value}\r\n`,
+  );
+  const body = Buffer.from(`${parts.join('')}--${boundary}--\r\n`);
+  return { body, headers: { 'content-type': `multipart/form-data; boundary=${boundary}` } };
 }
 
 /** As Python writes it: `True`, and `str` of what is no scalar. */

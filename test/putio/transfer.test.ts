@@ -1,7 +1,5 @@
 import { expect, test } from 'vitest';
-import { deliveryIn, deliveryOf, formOf, isPutio, transferIn, transferOf } from '../../src/transfer.ts';
-
-const form = 'application/x-www-form-urlencoded';
+import { formOf, idsIn, idsOf, isPutio, transferIn, transferOf } from '../../src/transfer.ts';
 
 test('a flattened callback becomes numbers, booleans and times, and its text stays text', () => {
   expect(
@@ -73,22 +71,40 @@ test('the form of an API transfer reads as its callback does', () => {
   expect(transferOf(Object.fromEntries(new URLSearchParams(formOf(api))))).toEqual(transferOf(api));
 });
 
-test('a delivery is a transfer and when it finished', () => {
-  expect(deliveryOf({ id: 7, finishedAt: '2026-11-23T10:05:07Z' })).toBe('7 2026-11-23T10:05:07Z');
-  expect(deliveryOf({ id: 7, status: 'COMPLETED' })).toBe('7');
-  expect(deliveryOf({ id: 7 })).toBe('7');
-  expect(deliveryOf({ id: 7, status: 'ERROR' })).toBeUndefined();
-  expect(deliveryOf({ id: 7, status: 'DOWNLOADING' })).toBeUndefined();
-  expect(deliveryOf({ finishedAt: '2026-11-23T10:05:07Z' })).toBeUndefined();
+const since = '2026-11-23T09:05:07.000Z';
+
+test('a delivery is a transfer and when it finished, and otherwise the transfer that ended well', () => {
+  const timed = { id: 7, finishedAt: '2026-11-23T10:05:07Z' };
+  const delivery = '7 2026-11-23T10:05:07Z';
+  expect(idsOf(timed)).toEqual({ delivery, otherwise: { delivery: '7', since } });
+  expect(idsOf({ ...timed, status: 'ERROR' })).toEqual({ delivery });
+  expect(idsOf({ id: 7, status: 'COMPLETED' })).toEqual({ delivery: '7' });
+  expect(idsOf({ id: 7 })).toEqual({ delivery: '7' });
+  expect(idsOf({ id: 7, status: 'ERROR' })).toBeUndefined();
+  expect(idsOf({ id: 7, status: 'DOWNLOADING' })).toBeUndefined();
+  expect(idsOf({ finishedAt: '2026-11-23T10:05:07Z' })).toBeUndefined();
 });
 
-test('the id of a delivery is in its form, or in JSON, and nowhere where a field comes twice', () => {
-  const finished = 'finished_at=2026-11-23T10:05:07';
-  expect(deliveryIn(form, Buffer.from(`id=7&${finished}`))).toBe('7 2026-11-23T10:05:07Z');
-  expect(deliveryIn(`${form}; charset=utf-8`, Buffer.from(`id=7&id=8&${finished}`))).toBeUndefined();
-  expect(deliveryIn('application/json', Buffer.from('{"id":7,"status":"COMPLETED"}'))).toBe('7');
-  expect(deliveryIn('application/json', Buffer.from('{"id":'))).toBeUndefined();
-  expect(deliveryIn('', Buffer.alloc(0))).toBeUndefined();
+test('the ids are in the payload, and nowhere where a field comes twice', () => {
+  const finished_at = '2026-11-23T10:05:07';
+  expect(idsIn(JSON.stringify({ id: '7', finished_at, status: 'ERROR' }))).toEqual({
+    delivery: '7 2026-11-23T10:05:07Z',
+  });
+  expect(idsIn(JSON.stringify({ id: ['7', '8'], finished_at }))).toBeUndefined();
+  expect(idsIn('"id=7"')).toBeUndefined();
+  expect(idsIn('null')).toBeUndefined();
+});
+
+test('no name but its own becomes a known field', () => {
+  expect(transferOf({ file__id: '1', _file_id: '2', file_id_: '3', finished__at: '4', fileId: '5' })).toEqual(
+    {},
+  );
+});
+
+test('seconds since 1970 are a time, and a day that is none is not', () => {
+  expect(transferOf({ finished_at: 1_763_892_307 })).toEqual({ finishedAt: '2025-11-23T10:05:07Z' });
+  expect(transferOf({ finished_at: '2026-02-30T10:00:00' })).toEqual({});
+  expect(transferOf({ finished_at: 7 })).toEqual({});
 });
 
 test.each([
