@@ -9,7 +9,7 @@ import { resolveSecret } from '../secrets.ts';
 export async function openAccount(
   { putio }: Config,
   env: Environment,
-  options: Pick<PutioOptions, 'signal' | 'timeoutMs' | 'now'>,
+  options: Pick<PutioOptions, 'signal' | 'timeoutMs' | 'wholeMs' | 'now'>,
 ): Promise<Putio> {
   if (putio.token === undefined)
     throw new NexusError('config', 'There is no token for put.io.', {

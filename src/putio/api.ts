@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { NexusError } from '../errors.ts';
 import { withoutSecrets } from './callback.ts';
-import { type Asked, notPutio, refusalOf, unreached } from './refusal.ts';
+import { type Asked, endless, notPutio, refusalOf, unreached } from './refusal.ts';
 
 export interface PutioOptions {
   /** Without a slash at its end. */
@@ -9,6 +9,8 @@ export interface PutioOptions {
   token: string;
   /** Of one request, its answer included; default 20 s. */
   timeoutMs?: number;
+  /** Of all that is asked, from the opening on; default without end. */
+  wholeMs?: number;
   signal?: AbortSignal;
   now?: () => Date;
 }
@@ -17,7 +19,7 @@ export interface PutioOptions {
 export interface PutioEvent {
   id: number;
   type: string;
-  /** As put.io writes it. */
+  /** As put.io writes it; empty where it says nothing. */
   createdAt: string;
   transferId?: number;
   transferName?: string;
@@ -37,9 +39,12 @@ export interface Putio {
   account(): Promise<{ username: string | undefined; callbackHasFailed: boolean }>;
   /** `undefined` when the account has no such transfer, or none any more. */
   transfer(id: number): Promise<object | undefined>;
-  /** All that are in the account's list, page by page, in put.io's order. */
+  /**
+   * All that are in the account's list, page by page, in put.io's order; what is no transfer is `{}`. `unavailable`
+   * where the list does not end.
+   */
   transfers(): AsyncIterable<object>;
-  /** The newest first. */
+  /** The newest first, without what is no event. As long as it is read, and not without end. */
   events(): AsyncIterable<PutioEvent>;
 }
 
@@ -52,30 +57,32 @@ const accountSchema = z.object({
 });
 const fieldsSchema = z.record(z.string(), z.unknown());
 const transferSchema = z.object({ transfer: fieldsSchema });
-const transfersSchema = z.object({ transfers: z.array(fieldsSchema), cursor: z.string().nullish() });
-const eventsSchema = z.object({
-  events: z.array(
-    z.object({
-      id: z.number(),
-      type: z.string(),
-      created_at: z.string(),
-      transfer_id: z.number().nullish(),
-      transfer_name: z.string().nullish(),
-      file_id: z.number().nullish(),
-      message: z.string().nullish(),
-    }),
-  ),
-  has_more: z.boolean().nullish(),
+const transfersSchema = z.object({ transfers: z.array(z.unknown()), cursor: z.string().nullish() });
+// One that is odd does not make the others so.
+const eventsSchema = z.object({ events: z.array(z.unknown()), has_more: z.boolean().nullish() });
+const text = z.string().nullish().catch(null);
+const number = z.number().nullish().catch(null);
+const eventSchema = z.object({
+  id: z.number(),
+  type: z.string(),
+  created_at: z.union([z.string(), z.number().transform(String)]).catch(''),
+  transfer_id: number,
+  transfer_name: text,
+  file_id: number,
+  message: text,
 });
 const errorSchema = z.object({ error_type: z.string().nullish(), error_message: z.string().nullish() });
 
 const perPage = 100;
+/** An account of a hundred thousand transfers; more than anybody has. */
+const mostPages = 1000;
 const longestAnswer = 32 * 1024 * 1024;
 
 export function openPutio({
   base,
   token,
   timeoutMs = 20_000,
+  wholeMs = Number.POSITIVE_INFINITY,
   signal,
   now = () => new Date(),
 }: PutioOptions): Putio {
@@ -84,6 +91,8 @@ export function openPutio({
     throw new NexusError('config', "What is set as put.io's token is none: it has spaces or is empty.", {
       hint: 'Put the token alone there, on one line.',
     });
+
+  const opened = performance.now();
 
   async function ask<T>(
     schema: z.ZodType<T>,
@@ -100,7 +109,8 @@ export function openPutio({
       if (error === undefined && answer.status < 500 && answer.status !== 429)
         throw notPutio(base, answer.status, contentType);
       const { headers, status } = answer;
-      const [type, message] = [error?.error_type, error?.error_message].map(harmless);
+      const type = harmless(error?.error_type)?.slice(0, 60);
+      const message = harmless(error?.error_message);
       const refused = { status, headers, ...(type ? { type } : {}), ...(message ? { message } : {}) };
       throw refusalOf(refused, asked, now());
     }
@@ -113,7 +123,10 @@ export function openPutio({
     path: string,
     body: { json: unknown } | { form: Record<string, string> } | undefined,
   ): Promise<{ answer: Response; text: string }> {
-    const ends = [AbortSignal.timeout(timeoutMs), ...(signal === undefined ? [] : [signal])];
+    const leftMs = wholeMs - (performance.now() - opened);
+    if (leftMs <= 0) throw endless(`put.io has not told all within ${wholeMs / 1000} s.`);
+    const limitMs = Math.ceil(Math.min(timeoutMs, leftMs));
+    const ends = [AbortSignal.timeout(limitMs), ...(signal === undefined ? [] : [signal])];
     const headers: Record<string, string> = { authorization: `Token ${token}`, accept: 'application/json' };
     if (body !== undefined && 'json' in body) headers['content-type'] = 'application/json';
     try {
@@ -131,7 +144,7 @@ export function openPutio({
     } catch (error) {
       if (signal?.aborted === true) throw signal.reason;
       if (error instanceof NexusError) throw error;
-      throw unreached(base, error, timeoutMs);
+      throw unreached(base, error, limitMs);
     }
   }
 
@@ -173,7 +186,10 @@ export function openPutio({
 
     async transfer(id) {
       try {
-        return (await ask(transferSchema, `/transfers/${id}`, 'tell about a transfer')).transfer;
+        const { transfer } = await ask(transferSchema, `/transfers/${id}`, 'tell about a transfer');
+        // An answer about nothing says nothing of this one.
+        if (transfer['id'] !== id) throw notPutio(base, 200, 'about another transfer');
+        return transfer;
       } catch (error) {
         if (error instanceof NexusError && error.code === 'not_found') return undefined;
         throw error;
@@ -186,41 +202,46 @@ export function openPutio({
       let page = await ask(transfersSchema, `/transfers/list${query}`, asked);
       const seen = new Set<string>();
       for (;;) {
-        yield* page.transfers;
+        for (const one of page.transfers) yield fieldsSchema.safeParse(one).data ?? {};
         const { cursor } = page;
         if (!cursor) return;
         // It would have us here for ever.
-        if (seen.has(cursor))
-          throw new NexusError('unavailable', 'put.io answered a page of its transfers twice.', {
-            hint: 'Run this again; what was found until then is kept.',
-          });
+        if (seen.has(cursor)) throw endless('put.io answered a page of its transfers twice.');
         seen.add(cursor);
+        if (seen.size >= mostPages)
+          throw endless(`put.io's list of transfers has more than ${mostPages} pages.`);
         page = await ask(transfersSchema, `/transfers/list/continue${query}`, asked, { form: { cursor } });
       }
     },
 
     async *events() {
-      for (let before = Number.POSITIVE_INFINITY; ; ) {
+      let before = Number.POSITIVE_INFINITY;
+      for (let pages = 0; pages < mostPages; pages++) {
         const from = Number.isFinite(before) ? `&before=${before}` : '';
         const path = `/events/list?per_page=${perPage}${from}`;
         const page = await ask(eventsSchema, path, "list the account's history");
-        for (const event of page.events) {
-          const { id, type, created_at: createdAt } = event;
-          yield {
-            id,
-            type,
-            createdAt,
-            ...(typeof event.transfer_id === 'number' ? { transferId: event.transfer_id } : {}),
-            ...(typeof event.transfer_name === 'string' ? { transferName: event.transfer_name } : {}),
-            ...(typeof event.file_id === 'number' ? { fileId: event.file_id } : {}),
-            ...(typeof event.message === 'string' ? { message: event.message } : {}),
-          };
-        }
-        const last = Math.min(before, ...page.events.map(({ id }) => id));
-        if (page.has_more !== true || last === before) return;
+        const events = page.events.flatMap((one) => eventSchema.safeParse(one).data ?? []);
+        for (const event of events) yield eventOf(event);
+        const last = Math.min(before, ...events.map(({ id }) => id));
+        if (page.has_more !== true) return;
+        if (last === before) throw endless('put.io answered a page of its history twice.');
         before = last;
       }
+      throw endless(`put.io's history has more than ${mostPages} pages.`);
     },
+  };
+}
+
+function eventOf(event: z.output<typeof eventSchema>): PutioEvent {
+  const { id, type, created_at: createdAt } = event;
+  return {
+    id,
+    type,
+    createdAt,
+    ...(typeof event.transfer_id === 'number' ? { transferId: event.transfer_id } : {}),
+    ...(typeof event.transfer_name === 'string' ? { transferName: event.transfer_name } : {}),
+    ...(typeof event.file_id === 'number' ? { fileId: event.file_id } : {}),
+    ...(typeof event.message === 'string' ? { message: event.message } : {}),
   };
 }
 

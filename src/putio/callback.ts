@@ -1,3 +1,5 @@
+import { visible } from '../format.ts';
+
 /** What the sources that `nexus putio` makes and fills are called. */
 export const putioSource = 'putio';
 
@@ -17,20 +19,37 @@ export function mailboxIn(callback: string): { base: string; agent: string; sour
     : { base: `${origin}${prefix}`, agent, source };
 }
 
-/** What put.io says, on one short line; it may quote the URL that it called. */
-export function withoutSecrets(text: string): string {
-  return text
-    .replaceAll(/([?&](?!source=)\w+=)[^&\s"')]+/g, '$1********')
-    .replaceAll(/\s+/g, ' ')
-    .slice(0, 200);
+const anyUrl = /\b[a-z][a-z0-9+.-]*:\/\/[^\s"'<>]+/gi;
+
+/** The URLs that a text quotes. */
+export function urlsIn(text: string): string[] {
+  return text.match(anyUrl)?.map((url) => url.replace(/[).,;]+$/, '')) ?? [];
 }
 
-/** A callback for people: whose it is, and nothing that lets in there. */
+/** What put.io says, on one short line; it may quote the URL that it called. */
+export function withoutSecrets(text: string): string {
+  const line = text
+    .replaceAll(anyUrl, shownCallback)
+    .replaceAll(/([?&](?!source=)\w+=)[^&\s"')]+/g, '$1********')
+    .replaceAll(/\s+/g, ' ');
+  return visible(line).slice(0, 200);
+}
+
+/** A name from outside in a sentence of ours. */
+export function shortName(name: string): string {
+  return visible(name.slice(0, 100)).slice(0, 100);
+}
+
+/** A callback for people: whose it is, and nothing that lets in there. Of somebody else's any part may be a secret. */
 export function shownCallback(callback: string): string {
   if (!URL.canParse(callback)) return '(no URL)';
-  const url = new URL(callback);
-  const query = [...url.searchParams].map(
-    ([name, value]) => `${name}=${name === 'source' ? encodeURIComponent(value) : '********'}`,
+  const named = mailboxIn(callback);
+  if (named === undefined) {
+    const { origin, protocol, host } = new URL(callback);
+    return origin === 'null' ? `${protocol}//${host}` : origin;
+  }
+  const query = [...new URL(callback).searchParams].map(
+    ([name, value]) => `${shortName(name)}=${name === 'source' ? encodeURIComponent(value) : '********'}`,
   );
-  return `${url.origin}${url.pathname}${query.length === 0 ? '' : `?${query.join('&')}`}`;
+  return `${named.base}/api/webhook/${named.agent}?${query.join('&')}`;
 }

@@ -79,6 +79,13 @@ export function notPutio(base: string, status: number, contentType: string | nul
   });
 }
 
+/** Answers that would have us there for ever. */
+export function endless(sentence: string): NexusError {
+  return new NexusError('unavailable', sentence, {
+    hint: 'Run this again; what was found until then is kept.',
+  });
+}
+
 /** No answer at all. */
 export function unreached(base: string, error: unknown, timeoutMs: number): NexusError {
   if (error instanceof Error && error.name === 'TimeoutError')

@@ -56,6 +56,62 @@ test('a cursor that leads back to itself ends in an error, not in a circle', asy
   expect(await sentence(all())).toMatch(/^unavailable: put\.io answered a page of its transfers twice\./);
 });
 
+test('a list and a history without end are given up, by pages and by time', async () => {
+  const { server } = await account();
+  let n = 0;
+  server.fault = ({ path }) =>
+    path.startsWith('/events')
+      ? { body: { events: [{ id: 1e9 - ++n, type: 'upload', created_at: 'never' }], has_more: true } }
+      : { body: { transfers: [], cursor: String(++n) } };
+  const endless = openPutio({ base: server.base, token });
+  const all = async (what: AsyncIterable<unknown>) => {
+    for await (const _ of what);
+  };
+  expect(await sentence(all(endless.transfers()))).toMatch(/^unavailable: .* more than 1000 pages/);
+  expect(await sentence(all(endless.events()))).toMatch(/^unavailable: .* more than 1000 pages/);
+  const bounded = openPutio({ base: server.base, token, wholeMs: 100 });
+  const began = performance.now();
+  expect(await sentence(all(bounded.transfers()))).toMatch(
+    /^unavailable: put\.io has not (told all|answered)/,
+  );
+  expect(performance.now() - began).toBeLessThan(1000);
+  expect(await sentence(bounded.callback())).toMatch(/^unavailable: put\.io has not told all within 0\.1 s/);
+}, 20_000);
+
+test('a history that does not go on ends in an error', async () => {
+  const { server, putio } = await account();
+  server.fault = () => ({ body: { events: [{ type: 'upload' }, null], has_more: true } });
+  const all = async () => {
+    for await (const _ of putio.events());
+  };
+  expect(await sentence(all())).toMatch(/^unavailable: put\.io answered a page of its history twice/);
+});
+
+test.each([{}, { id: 8 }, { id: '7' }])('an answer about %j is none about a transfer', async (transfer) => {
+  const { server, putio } = await account();
+  server.fault = () => ({ body: { status: 'OK', transfer } });
+  expect(await sentence(putio.transfer(7))).toMatch(/^unavailable: What answers at .* is not put\.io's API/);
+});
+
+test('beyond its limit the account is told when it may ask again', async () => {
+  const { server, putio } = await account();
+  server.limit = 1;
+  await putio.callback();
+  expect(await failure(putio.callback())).toMatchObject({ code: 'limited' });
+});
+
+test("what put.io says cannot forge lines, nor fill a screen, nor show another's address", async () => {
+  const { server, putio } = await account();
+  const type = `NO\u001b[31m\nerror: FORGED${'x'.repeat(5000)}`;
+  server.fault = () =>
+    refusal(403, type, 'not https://u:hush@h.example/T0/hush or https://hook.example/hush');
+  const said = await sentence(putio.setCallback('https://x.example/'));
+  expect(said).toContain('NO\\u{1b}[31m error: FORGED');
+  expect(said).toContain('https://h.example or https://hook.example');
+  expect(said).not.toContain('hush');
+  expect(said.length).toBeLessThan(400);
+});
+
 test('all pages of history are read, the newest first', async () => {
   const { server, putio } = await account();
   for (let n = 0; n < 150; n++) server.happened('upload', { file_id: n });
