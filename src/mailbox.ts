@@ -190,7 +190,7 @@ export interface Delivery {
    * it is when that is undone. Without it the body is checked each time it is read.
    */
   decoded?: number;
-  /** With a host's: see `Fetched`. */
+  /** Another id that it may come under: see `Fetched`. */
   otherwise?: Fetched['otherwise'];
   reconciled?: true;
   /** The most that may be pending for the agent; 0 is without limit. */
@@ -211,6 +211,8 @@ export interface Fetched {
    * UTC) is meant by it: an earlier one was another delivery.
    */
   otherwise?: { delivery: string; since: string };
+  /** As with `pending`: binds the mailbox to this host; `conflict`, and nothing kept, when it is bound to another. */
+  host?: string;
 }
 
 export interface Received {

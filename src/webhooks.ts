@@ -115,7 +115,10 @@ export function openWebhooks(store: Store, options: { now?: () => Date } = {}): 
   return {
     receive,
 
-    add: (item) => receive({ ...item, headers: {}, reconciled: true }),
+    async add({ host, ...item }) {
+      if (host !== undefined) await bindAll(store, [checkAgentId(item.agent)], host, time());
+      return await receive({ ...item, headers: {}, reconciled: true });
+    },
 
     pending,
 

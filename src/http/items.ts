@@ -6,7 +6,7 @@ import { checkPayload } from '../payload.ts';
 import { parseBody, requireType } from './body.ts';
 import { agentsOf, noSuchItem, placeOf } from './callers.ts';
 import { bodyIn, callerOf, headerOf, type Routes } from './context.ts';
-import { cursorOfPosition, itemText, mostItems, readPosition } from './mailboxwire.ts';
+import { checkHostName, cursorOfPosition, itemText, mostItems, readPosition } from './mailboxwire.ts';
 import { sendJsonText } from './pending.ts';
 import { readQuery } from './query.ts';
 
@@ -28,6 +28,7 @@ const addSchema = z.strictObject({
   otherwise: z
     .strictObject({ delivery: z.string().min(1).max(1000), since: z.iso.datetime() })
     .exactOptional(),
+  host: z.string().exactOptional(),
 });
 const maxAddBytes = 1024 * 1024;
 
@@ -86,9 +87,10 @@ export function itemRoutes({ app, webhooks }: Routes): void {
     if (data === undefined)
       throw new NexusError(
         'invalid',
-        'The body must be {"agentId", "source", "contentType", "base64", "delivery"}, and may name another id in "otherwise".',
+        'The body must be {"agentId", "source", "contentType", "base64", "delivery"}, and may name another id in "otherwise" and the "host".',
       );
     const { agentId, base64, ...item } = data;
+    if (item.host !== undefined) checkHostName(item.host);
     callerOf(request).require(act, checkAgentId(agentId));
     const body = Buffer.from(base64, 'base64');
     await checkPayload(item.contentType, undefined, body);

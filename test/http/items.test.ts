@@ -206,6 +206,7 @@ test.each([
   [{ source: 'a\nb' }, 400],
   [{ agentId: '../x' }, 400],
   [{ headers: {} }, 400],
+  [{ host: 'a\nb' }, 400],
   [{ otherwise: { delivery: '7', since: 'yesterday' } }, 400],
   [{ contentType: 'nonsense' }, 415],
 ])('what a host fetched is refused with %j', async (over, status) => {

@@ -659,6 +659,15 @@ export function describeMailbox(name: string, open: () => Promise<OpenMailbox>):
         expect(await listed(agent)).toHaveLength(4);
       });
 
+      test('is refused where the mailbox is bound to another host, and binds it where it is said', async () => {
+        const agent = fresh();
+        await mailbox.add(fetched(agent));
+        await mailbox.add(fetched(agent, { delivery: '8', host: 'box' }));
+        expect(await mailbox.claim(agent, 'elsewhere')).toBe('box');
+        expect(await codeOf(mailbox.add(fetched(agent, { delivery: '9', host: 'box' })))).toBe('conflict');
+        expect(await listed(agent)).toHaveLength(2);
+      });
+
       test('is one with the callback when both come at once', async () => {
         const agent = fresh();
         for (let n = 0; n < 12; n++) {
