@@ -2,7 +2,7 @@ import { describe, type ErrorCode, failedWith, NexusError } from '../errors.ts';
 import { bug, codeIn, type Say } from '../logline.ts';
 import { type BrokenItem, type Item, type Mailbox, type Position, positionOf } from '../mailbox.ts';
 import type { FailedItem } from '../report.ts';
-import { isPutio } from '../transfer.ts';
+import { putioSource } from '../putio/callback.ts';
 import type { Confirm } from './confirming.ts';
 import type { Begun, Deliveries } from './deliveries.ts';
 import {
@@ -227,7 +227,7 @@ async function deliverPage(
     fresh.delete(id);
   }
   pull.audit.already += delivered.length;
-  const isAsked = ({ source }: Item) => pull.confirm !== undefined && isPutio(source);
+  const isAsked = ({ source }: Item) => pull.confirm !== undefined && source === putioSource;
   const [asked, others] = [true, false].map((is) =>
     [...fresh.values()].filter((item) => isAsked(item) === is),
   );
@@ -239,6 +239,7 @@ async function deliverPage(
     // Last: a put.io that does not answer delays nobody else's.
     const more = await deliverFresh(pull, asked, first && others?.length === 0, await pull.confirm(asked));
     await acknowledge(pull, more);
+    pull.failures.forget(more);
     for (const id of more) settled.add(id);
   }
   const last = items.findLast(({ id }) => !settled.has(id));

@@ -19,15 +19,15 @@ interface Site {
   file: (id: string, source?: string) => Promise<Record<string, unknown>>;
 }
 
-async function site(): Promise<Site> {
+async function site(longest?: number): Promise<Site> {
   const host = await makePullHost();
   onTestFinished(() => host.remove());
   const putio = await startPutio();
   const warnings: string[] = [];
   const confirm: Confirm = confirmAt(
     () => Promise.resolve(openPutio({ base: putio.base, token, timeoutMs: 300 })),
-    () => new Date(),
-    (message) => warnings.push(message),
+    (message) => void warnings.push(message),
+    longest,
   );
   const file = async (id: string, source = 'putio') =>
     Object.fromEntries(Object.entries(Object(await host.read(`${source}_${id}.json`))));
@@ -90,10 +90,16 @@ test.each([
   ['another time', 'id=7&finished_at=2020-01-01T00:00:00'],
   ['one that is not finished', 'id=9'],
   ['no transfer at all', 'hello=world'],
+  ['another name', 'id=7&file_id=900007&name=Evil.exe'],
+  ['another size', 'id=7&size=1'],
+  ['another source', 'id=7&source=http%3A%2F%2Fevil.example'],
+  ['a failure of what went well', 'id=7&status=ERROR'],
+  ['a file that put.io lacks', 'id=10&file_id=1'],
 ])('%s is not confirmed, and delivered all the same', async (_, body) => {
   const { putio, receive, confirmed } = await site();
   putio.add(7);
   putio.add(9, { status: 'DOWNLOADING', finished_at: null });
+  putio.add(10, { file_id: null });
   expect(await confirmed(await receive(body))).toBe(false);
 });
 
@@ -146,6 +152,25 @@ test('what this host fetched from put.io is confirmed without asking', async () 
   await pull();
   expect(await file(id)).toMatchObject({ reconciled: true, confirmed: true, transfer: { id: 7 } });
   expect(putio.asked).toEqual([]);
+});
+
+test("of a source that is not the account's nobody is asked, and its transfer is there", async () => {
+  const { putio, receive, pull, file } = await site();
+  const id = await receive('id=7&name=x', 'putio-second');
+  await pull();
+  const content = await file(id, 'putio-second');
+  expect(content).toMatchObject({ transfer: { id: 7 } });
+  expect(content).not.toHaveProperty('confirmed');
+  expect(putio.asked).toEqual([]);
+});
+
+test('what there was no time to ask about is counted', async () => {
+  const { receive, confirmed, warnings } = await site(-1);
+  await receive('id=6');
+  expect(await confirmed(await receive('id=7'))).toBe('unavailable');
+  expect(warnings).toEqual([
+    '2 items from put.io came too many at once to ask about, and are delivered unconfirmed.',
+  ]);
 });
 
 test('what others send is not asked about and has no transfer', async () => {
