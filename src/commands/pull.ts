@@ -7,7 +7,7 @@ import { runPull } from '../jobs/pull.ts';
 import { type Notified, type PullAudit, type PullReport, pullStatus } from '../jobs/pullreport.ts';
 import type { PullSurroundings } from '../jobs/pullsite.ts';
 import { tellDue } from '../jobs/pulltell.ts';
-import { followPutio, putioOfPull } from '../jobs/putiopull.ts';
+import { followPutio, putioOfPull, type PutioStanding } from '../jobs/putiopull.ts';
 import type { Facts } from '../logline.ts';
 import { openMailbox } from '../open.ts';
 import type { Output } from '../output.ts';
@@ -32,7 +32,7 @@ export async function pull(context: Context, options: PullOptions): Promise<numb
   const grace = afterwards(signal, graceMs);
   let delivered = 0;
   const putio = { config, env, signal, now, warn: output.warn };
-  const around: PullSurroundings = {
+  const around: PullSurroundings & { beside: PutioStanding } = {
     config,
     env: openclawEnvironment(config, env),
     openMailbox: () => openMailbox(config, grace.signal, version, { say: output.debug }),
@@ -46,6 +46,7 @@ export async function pull(context: Context, options: PullOptions): Promise<numb
     },
     tell: tellDue(config, openclawEnvironment(config, env)),
     ...putioOfPull(putio),
+    beside: { failed: [], setAside: [] },
   };
   const request = { agents: options.agent };
   try {
@@ -71,7 +72,7 @@ export async function pull(context: Context, options: PullOptions): Promise<numb
   async function beside<T>(work: () => Promise<T>): Promise<T> {
     const ended = new AbortController();
     const both = AbortSignal.any([signal, ended.signal]);
-    const looking = followPutio({ ...putio, signal: both }, around.openMailbox);
+    const looking = followPutio({ ...putio, signal: both }, around.openMailbox, around.beside);
     try {
       return await work();
     } finally {

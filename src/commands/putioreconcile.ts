@@ -12,10 +12,15 @@ export interface ReconcileOptions {
   agent: string | undefined;
   /** Where to begin instead of the last look, ms since 1970. */
   since: number | undefined;
+  /** Also where the account does not call this agent. */
+  force: boolean;
 }
 
 /** Finds what finished at put.io and never called back. */
-export async function reconcile(context: Context, { agent, since }: ReconcileOptions): Promise<number> {
+export async function reconcile(
+  context: Context,
+  { agent, since, force }: ReconcileOptions,
+): Promise<number> {
   const { config, env, output, now, signal, version } = context;
   const whose = agent ?? config.putio.agent;
   if (whose === undefined)
@@ -31,15 +36,17 @@ export async function reconcile(context: Context, { agent, since }: ReconcileOpt
   const mailbox = await openMailbox(config, signal, version, output.debug);
   try {
     const began = now();
-    const result = await look({ agent: whose, since }, { config, mailbox, putio, signal, now });
+    const asked = { agent: whose, since, force: force || since !== undefined };
+    const result = await look(asked, { config, mailbox, putio, signal, now });
     const ok = result.failed.length === 0;
     for (const warning of warningsOf(result)) output.warn(warning);
+    for (const { item, reason } of result.setAside) output.warn(`${item}: ${reason}`);
     for (const { item, reason } of result.failed) output.error(`${item}: ${reason}`);
     if (output.json) {
       const durationMs = now().getTime() - began.getTime();
       output.result({ command: 'putio reconcile', ok, ...result, durationMs, schemaVersion: 1 });
     } else {
-      const { found, already, recent, elsewhere, failed } = result;
+      const { found, already, recent, elsewhere, failed, setAside } = result;
       if (found.length > 0)
         output.table(
           [{ title: 'ITEM' }, { title: 'TRANSFER', align: 'right' }, { title: 'NAME', align: 'left' }],
@@ -50,6 +57,7 @@ export async function reconcile(context: Context, { agent, since }: ReconcileOpt
         `${already} known`,
         ...(recent > 0 ? [`${recent} just finished`] : []),
         ...(elsewhere > 0 ? [`${elsewhere} of others`] : []),
+        ...(setAside.length > 0 ? [`${setAside.length} set aside`] : []),
         ...(failed.length > 0 ? [`${failed.length} failed`] : []),
       ];
       output.result(`putio reconcile: ${parts.join(', ')}, of what finished since ${result.from}.`);

@@ -7,6 +7,12 @@ import { NexusError } from '../errors.ts';
 const lookSchema = z.object({
   /** Up to when all is found: everything that had finished by then is stored. ISO 8601, UTC. */
   lookedAt: z.iso.datetime().exactOptional(),
+  /** The same of put.io's history, where that could not be read up to then. */
+  historyAt: z.iso.datetime().exactOptional(),
+  /** A look has seen that the account calls this agent. */
+  called: z.literal(true).exactOptional(),
+  /** What no look can put into the mailbox, and why: told once, and not held up for. */
+  setAside: z.array(z.object({ item: z.string(), reason: z.string() })).exactOptional(),
   /** What finished before is not looked for: put.io was registered then. */
   beganAt: z.iso.datetime().exactOptional(),
   /** When a look was last begun, and what it found or why it failed. */

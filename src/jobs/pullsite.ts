@@ -34,6 +34,8 @@ export interface PullSurroundings {
   confirm?: Confirm | undefined;
   /** Looks for what did not come, where it is time to; what it found and what is wrong stand in the report. */
   reconcile?: ((mailbox: Mailbox, report: PullReport) => Promise<void>) | undefined;
+  /** Of one that stays: how what is done beside it stands. */
+  beside?: Pick<PullReport, 'failed' | 'setAside'>;
   /** For what a test puts in the way. */
   openInbox?: AgentPull['openInbox'];
   openDeliveries?: typeof openDeliveries;
