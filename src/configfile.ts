@@ -143,7 +143,7 @@ function unwritable(path: string, error: unknown): NexusError {
 /** The settings that the schema marks as secret, wherever they lie: this layer does not know the schema. */
 const secretNames = new Set([
   'apiKey',
-  'before',
+  'callbackBefore',
   'connectionString',
   'hooksToken',
   'secret',

@@ -15,7 +15,7 @@ export function declarePutio(group: Command, { command, run }: Declaring): void 
     .option('--force', 'in the place of a callback that is there, which `unregister` restores')
     .option('--json', 'print one JSON object');
   run(register, async (context, flags) =>
-    (await import('./commands/putio.ts')).register(context, {
+    (await import('./commands/putioregister.ts')).register(context, {
       agent: textIn(flags, 'agent') ?? '',
       base: textIn(flags, 'endpointUrl'),
       force: flags['force'] === true,
@@ -27,8 +27,12 @@ export function declarePutio(group: Command, { command, run }: Declaring): void 
     'unregister',
     'take our callback away, and restore the one that was there before',
     'nexus putio unregister',
-  ).option('--json', 'print one JSON object');
-  run(unregister, async (context) => (await import('./commands/putio.ts')).unregister(context));
+  )
+    .option('--forget', 'also forget the one that was there before, where ours is not there to be replaced')
+    .option('--json', 'print one JSON object');
+  run(unregister, async (context, flags) =>
+    (await import('./commands/putiounregister.ts')).unregister(context, { forget: flags['forget'] === true }),
+  );
 
   const status = command(
     group,
@@ -46,11 +50,13 @@ export function declarePutio(group: Command, { command, run }: Declaring): void 
   )
     .option('--agent <id>', 'the agent, by its id in Nexus (default: putio.agent)')
     .option('--since <date>', 'look from this date or time on, at most 29 days back', since)
+    .option('--force', 'also where put.io does not call this agent any more; --since does so too')
     .option('--json', 'print one JSON object');
   run(reconcile, async (context, flags) =>
     (await import('./commands/putioreconcile.ts')).reconcile(context, {
       agent: textIn(flags, 'agent'),
       since: numberIn(flags, 'since'),
+      force: flags['force'] === true,
     }),
   );
 }

@@ -10,6 +10,10 @@ export const putioSchema = z
       .describe('An OAuth token of the put.io account, or where it is: needed for all of `nexus putio`.'),
     apiBase: z
       .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
+      .refine((base) => !URL.canParse(base) || /^\/*$/.test(new URL(base).pathname), {
+        error:
+          'must have no path: put.io has none, and what answers elsewhere would say of each transfer that it is not there',
+      })
       .refine(isSafe, {
         error: 'must be https, as the token is sent there; http is for this machine alone',
       })
@@ -23,13 +27,19 @@ export const putioSchema = z
       .describe(
         "Whose mailbox the account's transfers go to, by its id in Nexus. Written by `nexus putio register`; a host elsewhere is told with `nexus config set`.",
       ),
-    before: z
+    callbackBefore: z
       .string({ error: 'must be text' })
       .min(1, { error: 'must not be empty' })
       .optional()
       .meta({ secret: true })
       .describe(
         'The callback that the account had before `nexus putio register --force`: `unregister` restores it.',
+      ),
+    callbackSet: z
+      .strictObject({ base: z.string(), sha256: z.string().regex(/^[0-9a-f]{64}$/) })
+      .optional()
+      .describe(
+        'What `nexus putio register` set: what put.io calls the endpoint by, and the SHA-256 of the whole URL.',
       ),
     confirm: z
       .boolean({ error: 'must be true or false' })

@@ -318,7 +318,7 @@ test('every setting is documented', () => {
     'apiKey',
     'notify.hooksToken',
     'putio.token',
-    'putio.before',
+    'putio.callbackBefore',
     'store.connectionString',
   ]);
 });
@@ -344,7 +344,7 @@ test('a file that others can read is refused for a secret of every place that th
     'mailboxes.any.sources.any.secret.0',
     'mailboxes.any.sources.any.verifyToken',
     'putio.token',
-    'putio.before',
+    'putio.callbackBefore',
     'alerts.channels.0.url',
     'alerts.channels.0.token',
     'heartbeats.any',

@@ -7,14 +7,21 @@ import { openMailbox } from '../open.ts';
 import type { Putio } from '../putio/api.ts';
 import { mailboxIn, putioSource, shownCallback, withoutSecrets } from '../putio/callback.ts';
 import { transferOf } from '../transfer.ts';
+import { hasOurSecret } from './putiocallback.ts';
+import { servesHere } from './webhookurl.ts';
 
 /** How many days of put.io's history are looked at for calls that failed. */
 const days = 7;
+
+/** put.io may take so long over all that it is asked. */
+const wholeMs = 60_000;
 
 interface Standing {
   account?: string;
   /** put.io calls the mailbox of the agent that is asked about, or of any where none is. */
   registered: boolean;
+  /** Whether the endpoint takes such calls; absent where the configuration is not the endpoint's. */
+  verified?: boolean;
   callback?: string;
   agent?: string;
   /** The last callback that was received, and what is pending. */
@@ -31,19 +38,27 @@ interface Standing {
 /** Whom put.io calls, and whether that works. 3 when it does not. */
 export async function status(context: Context): Promise<number> {
   const { config, env, output, now, signal } = context;
-  const putio = await openAccount(config, env, { signal, now });
+  const putio = await openAccount(config, env, { signal, now, wholeMs });
   const callback = await putio.callback();
   const named = callback === undefined ? undefined : mailboxIn(callback);
-  const registered = named?.source === putioSource && named.agent === (config.putio.agent ?? named.agent);
-  const agent = config.putio.agent ?? (registered ? named?.agent : undefined);
+  const names = named?.source === putioSource && named.agent === (config.putio.agent ?? named.agent);
+  const unknown: string[] = [];
+  let verified: boolean | undefined;
+  if (callback !== undefined && names && servesHere(config))
+    await known({ unknown }, 'whether the endpoint takes its calls', async () => {
+      verified = await hasOurSecret(context, callback);
+    });
+  const registered = names && verified !== false;
+  const agent = config.putio.agent ?? (names ? named.agent : undefined);
   const { username, callbackHasFailed } = await putio.account();
   const standing: Standing = {
     ...(username === undefined ? {} : { account: username }),
     registered,
+    ...(verified === undefined ? {} : { verified }),
     ...(callback === undefined ? {} : { callback: shownCallback(callback) }),
     ...(agent === undefined ? {} : { agent }),
     callbackHasFailed,
-    unknown: [],
+    unknown,
   };
   await known(standing, 'failed callbacks', async () => {
     standing.failedCallbacks = await failures(putio, now());
@@ -64,7 +79,11 @@ export async function status(context: Context): Promise<number> {
   return ok ? exit.done : exit.someFailed;
 }
 
-async function known({ unknown }: Standing, what: string, ask: () => Promise<void>): Promise<void> {
+async function known(
+  { unknown }: Pick<Standing, 'unknown'>,
+  what: string,
+  ask: () => Promise<void>,
+): Promise<void> {
   try {
     await ask();
   } catch (error) {
@@ -101,19 +120,22 @@ async function lastCallback(
   }
 }
 
+function registration({ registered, verified, callback, agent }: Standing): string {
+  const again = `\`nexus putio register --agent ${agent ?? 'ID'}\` where \`nexus serve\` is configured`;
+  if (verified === false) return `no: the secret in the URL is none of ${agent ?? ''} here: run ${again}`;
+  if (!registered) return `no: ${again}`;
+  if (verified === true) return `yes, for ${agent ?? ''}`;
+  return `names ${agent ?? ''} at ${new URL(callback ?? '').host}, not verified: that can be done there`;
+}
+
 function show({ output, now }: Context, standing: Standing): void {
-  const { account, registered, callback, agent, failedCallbacks, look, lastCallbackAt } = standing;
+  const { account, callback, agent, failedCallbacks, look, lastCallbackAt } = standing;
   const age = (at: string | undefined, never: string) =>
     at === undefined ? never : formatAge(Date.parse(at), now());
   const rows: string[][] = [
     ['account', account ?? 'unknown'],
     ['callback', callback ?? 'none'],
-    [
-      'registered',
-      registered
-        ? `yes, for ${agent ?? ''}`
-        : `no: \`nexus putio register --agent ${agent ?? 'ID'}\` where \`nexus serve\` is configured`,
-    ],
+    ['registered', registration(standing)],
   ];
   if (agent !== undefined) {
     rows.push(['last callback', age(lastCallbackAt, 'none in 30 days')]);

@@ -70,12 +70,16 @@ export async function url(context: Context, options: UrlOptions): Promise<void> 
 }
 
 /** On a host of an endpoint elsewhere the configuration is not the one that the endpoint reads. */
-export function refuseElsewhere({ endpoint, keys, mailboxes, serve }: Config): void {
+export function servesHere({ endpoint, keys, mailboxes, serve }: Config): boolean {
   const serves = keys.length > 0 || Object.keys(mailboxes).length > 0 || serve.url !== undefined;
-  if (endpoint === undefined || serves) return;
+  return endpoint === undefined || serves;
+}
+
+export function refuseElsewhere(config: Config): void {
+  if (servesHere(config)) return;
   throw new NexusError(
     'usage',
-    `This host uses the endpoint ${endpoint}, and who may send to it is configured on that machine.`,
+    `This host uses the endpoint ${config.endpoint ?? ''}, and who may send to it is configured on that machine.`,
     { hint: 'Run `nexus webhooks url` there.' },
   );
 }
@@ -115,11 +119,12 @@ function chosenWay(options: UrlOptions, known: Source | undefined): Verification
 export function baseOf(
   { endpoint, serve }: Config,
   said: string | undefined,
+  flag = '--url',
 ): { base: string; reachable: boolean } {
   if (said !== undefined && !isEndpoint(said))
     throw new NexusError(
       'usage',
-      '--url must be an http or https URL without user, query or fragment, like https://nexus.example.com.',
+      `${flag} must be an http or https URL without user, query or fragment, like https://nexus.example.com.`,
     );
   const outside = said ?? serve.url ?? endpoint;
   if (outside !== undefined) return { base: outside.replace(/\/+$/, ''), reachable: true };

@@ -152,7 +152,7 @@ test("a put.io that does not answer delays no pull's mail and fails none, one th
   const pulled = await machine.nexus(['pull-webhooks']);
   expect(pulled.status).toBe(0);
   expect(pulled.stderr).toMatch(/delivered unconfirmed/);
-  expect(pulled.stderr).toMatch(/could not be looked through, and is again: put\.io failed to list/);
+  expect(pulled.stderr).toMatch(/could not be looked through, and is again: put\.io failed to read/);
   expect(await inbox()).toMatchObject([{ confirmed: 'unavailable', transfer: { id: 7 } }]);
   putio.fault = () => refusal(401, 'invalid_grant', 'no');
   await machine.nexus(['config', 'set', 'putio.reconcileMinutes', '1']);
@@ -215,6 +215,9 @@ test('the API is asked over https alone, but on this machine', async () => {
   const refused = await machine.nexus(['config', 'set', 'putio.apiBase', 'http://api.put.io']);
   expect(refused).toMatchObject({ status: 78 });
   expect(refused.stderr).toMatch(/must be https, as the token is sent there/);
+  const path = await machine.nexus(['config', 'set', 'putio.apiBase', 'https://api.put.io/v2']);
+  expect(path).toMatchObject({ status: 78 });
+  expect(path.stderr).toMatch(/must have no path/);
 });
 
 test('putio status says whom put.io calls, when it last did, and what put.io says of calls that failed', async () => {
@@ -245,6 +248,55 @@ test('putio status says whom put.io calls, when it last did, and what put.io say
     /^failed callbacks +1 in 7 days, the last (now|\d s ago): Connection failed$/m,
   );
   expect(unwell.stderr).toMatch(/put\.io warns that the callback has failed/);
+});
+
+test('putio status says that a callback with another secret does not work', async () => {
+  const { machine, putio, register } = await newPutioMachine();
+  await register();
+  putio.callback = (putio.callback ?? '').replace(/secret=.*/, 'secret=another');
+  const { status, answer } = await machine.json(['putio', 'status']);
+  expect(status).toBe(3);
+  expect(answer).toMatchObject({ ok: false, registered: false, verified: false });
+  const { stdout } = await machine.nexus(['putio', 'status']);
+  expect(stdout).toMatch(/^registered +no: the secret in the URL is none of main here/m);
+});
+
+test('putio status on a host elsewhere names whom put.io calls, and does not say that it works', async () => {
+  const { machine, putio, base } = await newPutioMachine();
+  const { answer: key } = await machine.json(['keys', 'add', 'box', '--scopes', 'pull,read']);
+  const host = { NEXUS_CONFIG: path.join(machine.home, 'host.json'), NEXUS_ENDPOINT: base };
+  const env = { ...host, NEXUS_API_KEY: String(key['key']), NEXUS_DATA_DIR: path.join(machine.home, 'd') };
+  await machine.nexus(['config', 'set', 'putio.apiBase', putio.base], { env });
+  putio.callback = 'https://nexus.example.net/api/webhook/main?source=putio&secret=x';
+  const { stdout } = await machine.nexus(['putio', 'status'], { env });
+  expect(stdout).toMatch(/^registered +names main at nexus\.example\.net, not verified/m);
+});
+
+test('a pull that stays fails for what lasts at put.io', async () => {
+  const { machine, putio, register } = await newPutioMachine();
+  await register();
+  putio.fault = () => refusal(401, 'invalid_grant', 'no');
+  const following = machine.start(['pull-webhooks', '--follow', '--json']);
+  await following.shows(/put\.io could not be looked through/);
+  following.kill('SIGTERM');
+  const { stdout } = await following.ended;
+  expect(valueAt(JSON.parse(stdout), ['failed'])).toMatchObject([
+    { item: 'put.io', reason: expect.stringMatching(/does not know the token/) },
+  ]);
+});
+
+test('a host elsewhere looks no more when the account calls another agent', async () => {
+  const { machine, putio, register, base } = await newPutioMachine();
+  await register();
+  await machine.nexus(['putio', 'register', '--agent', 'other', '--endpoint-url', base, '--force']);
+  await machine.nexus(['config', 'set', 'putio.agent', 'main']);
+  putio.add(7, {}, 30 * minutes);
+  await lookedLongAgo(machine.dataDir);
+  const pulled = await machine.json(['pull-webhooks']);
+  expect(pulled).toMatchObject({ status: 3, answer: { failed: [{ item: 'put.io' }] } });
+  expect(JSON.stringify(pulled.answer)).toMatch(/nexus config unset putio\.agent/);
+  const forced = await machine.json(['putio', 'reconcile', '--force']);
+  expect(forced.answer).toMatchObject({ found: [{ transfer: 7 }] });
 });
 
 test('reconcile says what to do where it cannot', async () => {

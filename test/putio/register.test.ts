@@ -7,7 +7,9 @@ const theirs = 'https://hooks.example.com/putio?key=their-secret';
 
 async function putioSettings({ config }: PutioMachine): Promise<unknown> {
   const settings = valueAt(await config(), ['putio']);
-  return Object.fromEntries(Object.entries(Object(settings)).filter(([name]) => name !== 'apiBase'));
+  return Object.fromEntries(
+    Object.entries(Object(settings)).filter(([name]) => !['apiBase', 'callbackSet'].includes(name)),
+  );
 }
 
 test('running it again changes nothing and says so', async () => {
@@ -28,7 +30,7 @@ test("somebody else's callback is left alone without --force, and its secret is 
   const refused = await at.register();
   expect(refused.status).toBe(69);
   expect(refused.stderr).toMatch(
-    /put\.io's callback is somebody else's: https:\/\/hooks\.example\.com\/putio\?key=\*{8}\. .*Say --force/,
+    /put\.io's callback is somebody else's: https:\/\/hooks\.example\.com\. .*Say --force/,
   );
   expect(refused.stderr).not.toContain('their-secret');
   expect(at.putio.callback).toBe(theirs);
@@ -41,14 +43,12 @@ test('with --force it is replaced, and unregister restores it', async () => {
   at.putio.callback = theirs;
   expect((await at.register(['--force'])).status).toBe(0);
   expect(at.putio.callback).toContain('/api/webhook/main?source=putio&secret=');
-  expect(await putioSettings(at)).toEqual({ agent: 'main', before: theirs });
+  expect(await putioSettings(at)).toEqual({ agent: 'main', callbackBefore: theirs });
   expect((await at.machine.nexus(['config', 'list'])).stdout).not.toContain('their-secret');
   await at.register();
   const restored = await at.machine.nexus(['putio', 'unregister']);
   expect(restored).toMatchObject({ status: 0 });
-  expect(restored.stdout).toBe(
-    'put.io calls https://hooks.example.com/putio?key=******** again, as before.\n',
-  );
+  expect(restored.stdout).toBe('put.io calls https://hooks.example.com again, as before.\n');
   expect(at.putio.callback).toBe(theirs);
   expect(await putioSettings(at)).toEqual({});
 });
@@ -67,6 +67,34 @@ test('unregister leaves none where there was none, and a callback that is not ou
   expect(await putioSettings(at)).toEqual({});
 });
 
+test('what was there before is kept where ours is not there to be replaced, until --forget', async () => {
+  const at = await newPutioMachine();
+  at.putio.callback = theirs;
+  await at.register(['--force']);
+  at.putio.callback = 'https://third.example/hook';
+  const left = await at.machine.json(['putio', 'unregister']);
+  expect(left.answer).toMatchObject({ restored: false, kept: 'https://hooks.example.com' });
+  expect(await putioSettings(at)).toEqual({ callbackBefore: theirs });
+  await at.machine.nexus(['putio', 'unregister', '--forget']);
+  expect(await putioSettings(at)).toEqual({});
+});
+
+test('ours is known by what was set, also under another URL and secret of the endpoint', async () => {
+  const at = await newPutioMachine();
+  at.putio.callback = theirs;
+  await at.register(['--force']);
+  await at.machine.nexus(['config', 'unset', 'mailboxes.main.sources.putio']);
+  expect((await at.machine.nexus(['putio', 'unregister'])).status).toBe(0);
+  expect(at.putio.callback).toBe(theirs);
+});
+
+test('what it is called by must be a URL, and the flag is named', async () => {
+  const at = await newPutioMachine();
+  const run = await at.machine.nexus(['putio', 'register', '--agent', 'main', '--endpoint-url', 'x y']);
+  expect(run.status).toBe(64);
+  expect(run.stderr).toMatch(/--endpoint-url must be an http or https URL/);
+});
+
 test("another agent's place at put.io is taken with --force alone, and what was before both is restored", async () => {
   const at = await newPutioMachine();
   at.putio.callback = theirs;
@@ -76,7 +104,7 @@ test("another agent's place at put.io is taken with --force alone, and what was 
   expect(refused.status).toBe(69);
   expect(refused.stderr).toMatch(/goes to the agent main here/);
   expect((await at.machine.nexus([...other, '--force'])).status).toBe(0);
-  expect(await putioSettings(at)).toEqual({ agent: 'other', before: theirs });
+  expect(await putioSettings(at)).toEqual({ agent: 'other', callbackBefore: theirs });
   await at.machine.nexus(['putio', 'unregister']);
   expect(at.putio.callback).toBe(theirs);
 });

@@ -1,12 +1,17 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { expect, test } from 'vitest';
 import { valueAt } from '../../src/settings.ts';
 import { newPutioMachine, type PutioMachine } from './account.ts';
+import { refusal } from './server.ts';
 
 const theirs = 'https://hooks.example.com/putio?key=their-secret';
 
 async function putioSettings({ config }: PutioMachine): Promise<unknown> {
   const settings = valueAt(await config(), ['putio']);
-  return Object.fromEntries(Object.entries(Object(settings)).filter(([name]) => name !== 'apiBase'));
+  return Object.fromEntries(
+    Object.entries(Object(settings)).filter(([name]) => !['apiBase', 'callbackSet'].includes(name)),
+  );
 }
 
 /** Kills `nexus putio …` at its n-th request to put.io, before or after that is done. */
@@ -43,12 +48,39 @@ test.each(steps)(
     const args = ['putio', 'register', '--agent', 'main', '--endpoint-url', at.base, '--force'];
     expect(await killedAt(at, args, request, done)).toBe(true);
     expect((await at.machine.nexus(args)).status).toBe(0);
-    expect(await putioSettings(at)).toEqual({ agent: 'main', before: theirs });
+    expect(await putioSettings(at)).toEqual({ agent: 'main', callbackBefore: theirs });
     expect(await at.putio.finish(request)).toBe(202);
     await at.machine.nexus(['putio', 'unregister']);
     expect(at.putio.callback).toBe(theirs);
   },
 );
+
+test.each(steps)(
+  'register, killed %s, leaves no older registration to look from',
+  async (_, request, done) => {
+    const at = await newPutioMachine();
+    const file = path.join(at.machine.dataDir, 'host', 'putio.json');
+    const old = new Date(Date.now() - 10 * 86_400_000).toISOString();
+    await mkdir(path.dirname(file), { recursive: true });
+    await writeFile(file, JSON.stringify({ main: { lookedAt: old, beganAt: old } }));
+    const args = ['putio', 'register', '--agent', 'main', '--endpoint-url', at.base];
+    expect(await killedAt(at, args, request, done)).toBe(true);
+    expect((await at.machine.nexus(args)).status).toBe(0);
+    at.putio.add(1, {}, 5 * 86_400_000);
+    expect((await at.machine.json(['putio', 'reconcile'])).answer).toMatchObject({ found: [] });
+  },
+);
+
+test('register that is refused leaves the place to look from as it was', async () => {
+  const at = await newPutioMachine();
+  const file = path.join(at.machine.dataDir, 'host', 'putio.json');
+  const mark = { main: { lookedAt: new Date(Date.now() - 86_400_000).toISOString() } };
+  await mkdir(path.dirname(file), { recursive: true });
+  await writeFile(file, JSON.stringify(mark));
+  at.putio.fault = ({ method }) => (method === 'POST' ? refusal(403, 'NO', 'no') : undefined);
+  expect((await at.register()).status).toBe(77);
+  expect(JSON.parse(await readFile(file, 'utf8'))).toEqual(mark);
+});
 
 test.each(steps)('register, killed %s, is undone by unregister alone', async (_, request, done) => {
   const at = await newPutioMachine();

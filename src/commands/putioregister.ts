@@ -1,14 +1,13 @@
 import { checkAgentId } from '../agents.ts';
-import { checkSettings, loadConfig } from '../config.ts';
-import { editSettings, type Settings } from '../configfile.ts';
+import { loadConfig } from '../config.ts';
 import type { Context } from '../context.ts';
 import { describe, exitStatus, failedWith, NexusError } from '../errors.ts';
-import { underLock } from '../jobs/agentlock.ts';
-import { keepLook, lastLook } from '../jobs/looks.ts';
+import { keepLook, lastLook, type Look } from '../jobs/looks.ts';
 import { openAccount } from '../jobs/putioaccount.ts';
 import { callbackUrl, mailboxIn, putioSource, shownCallback } from '../putio/callback.ts';
+import { tokensPage } from '../putio/refusal.ts';
 import { resolveSecret } from '../secrets.ts';
-import { withValue } from '../settings.ts';
+import { alone, checkCallback, editPutio, isOurs, rememberedAs } from './putiocallback.ts';
 import { writeSource } from './sourceentry.ts';
 import { baseOf, refuseElsewhere, sourceIn, warnOfNoKey } from './webhookurl.ts';
 
@@ -30,7 +29,7 @@ export async function register(context: Context, options: RegisterOptions): Prom
   const { agent } = options;
   checkAgentId(agent);
   refuseElsewhere(config);
-  const { base, reachable } = baseOf(config, options.base);
+  const { base, reachable } = baseOf(config, options.base, '--endpoint-url');
   if (!reachable)
     throw new NexusError('usage', 'put.io cannot call this endpoint by any name that is known here.', {
       hint: 'Say with --endpoint-url, or `nexus config set serve.url URL`, what services outside call it by.',
@@ -38,7 +37,7 @@ export async function register(context: Context, options: RegisterOptions): Prom
   const putio = await openAccount(config, env, { signal, now });
   return await alone(context, 'putio register', async () => {
     // A token that is good for nothing, or a place that is taken, leaves nothing behind.
-    const before = await allowed(() => putio.callback());
+    const before = await unlessForbidden(() => putio.callback());
     if (before instanceof NexusError)
       return refused(context, agent, await sourceUrl(context, base, agent), before);
     const foreign = before !== undefined && !(await isOurs(context, before, base));
@@ -46,24 +45,26 @@ export async function register(context: Context, options: RegisterOptions): Prom
     if (!mine && !options.force) throw taken(before, foreign, agent);
     const url = await sourceUrl(context, base, agent);
     // Whatever was there before us, also when we had it for another agent since.
-    if (foreign) await editPutio(context, { before });
-    else if (before === undefined) await editPutio(context, { before: undefined });
-    const set = before === url ? undefined : await settingOf(() => putio.setCallback(url));
-    if (set !== undefined) {
+    if (foreign) await editPutio(context, { callbackBefore: before });
+    // Before it is set: a crash after that would leave an older registration's place to look from.
+    const goesOn = before === url || config.putio.agent === agent;
+    const looked = await beginLooking(context, agent, goesOn);
+    const why = before === url ? undefined : await whySettingFails(() => putio.setCallback(url));
+    if (why !== undefined) {
       // It is as it was; of what did not answer nobody knows.
-      if (foreign && !failedWith(set, 'unavailable')) await editPutio(context, { before: undefined });
-      if (failedWith(set, 'forbidden')) return refused(context, agent, url, set);
-      throw set;
+      if (!failedWith(why, 'unavailable')) {
+        if (foreign) await editPutio(context, { callbackBefore: config.putio.callbackBefore });
+        if (looked !== undefined) await keepLook(config, agent, looked);
+      }
+      if (failedWith(why, 'forbidden')) return refused(context, agent, url, why);
+      throw why;
     }
-    const read = await putio.callback();
-    if (read !== url)
-      throw new NexusError(
-        'unavailable',
-        `put.io took the callback, and says that it has ${read === undefined ? 'none' : shownCallback(read)}.`,
-        { hint: 'Run this again; if that lasts, enter the URL at https://app.put.io/settings yourself.' },
-      );
-    await beginLooking(context, agent, before !== url);
-    await editPutio(context, { agent });
+    await checkCallback(
+      putio,
+      url,
+      'Run this again; if that lasts, enter the URL at https://app.put.io/settings yourself.',
+    );
+    await editPutio(context, { agent, callbackSet: rememberedAs(url, base) });
     const shown = shownCallback(url);
     const replaced = before === undefined || before === url ? {} : { replaced: shownCallback(before) };
     if (output.json)
@@ -90,60 +91,6 @@ export async function register(context: Context, options: RegisterOptions): Prom
   });
 }
 
-/** Restores the callback that was there before ours. One that is not ours by now is left alone. */
-export async function unregister(context: Context): Promise<void> {
-  const { config, env, output, now, signal } = context;
-  const putio = await openAccount(config, env, { signal, now });
-  await alone(context, 'putio unregister', async () => {
-    const { before, agent } = (await loadConfig({ env, file: context.configPath })).putio;
-    const current = await putio.callback();
-    const ours = current !== undefined && (await isOurs(context, current, undefined));
-    if (ours) {
-      await putio.setCallback(before);
-      const after = await putio.callback();
-      if (after !== before)
-        throw new NexusError(
-          'unavailable',
-          `put.io took it, and says that its callback is ${after === undefined ? 'none' : shownCallback(after)}.`,
-          { hint: 'Run this again.' },
-        );
-    }
-    await editPutio(context, { agent: undefined, before: undefined });
-    const callback = ours ? before : current;
-    const is = callback === undefined ? {} : { callback: shownCallback(callback) };
-    if (output.json) {
-      output.result({ command: 'putio unregister', ok: true, restored: ours, ...is, schemaVersion: 1 });
-      return;
-    }
-    if (!ours)
-      output.result(
-        current === undefined
-          ? 'put.io has no callback: nothing was to be done.'
-          : `put.io's callback is ${shownCallback(current)}, which is not ours: it was left alone.`,
-      );
-    else
-      output.result(
-        before === undefined
-          ? 'put.io calls nobody any more, as before.'
-          : `put.io calls ${shownCallback(before)} again, as before.`,
-      );
-    if (agent !== undefined)
-      output.info(
-        `Transfers that name our URL themselves still come: \`nexus config unset mailboxes.${agent}.sources.${putioSource}\` ends that.`,
-      );
-  });
-}
-
-/** One at a time on this machine: what was there before is read, kept and replaced in three steps. */
-async function alone<T>({ config }: Context, name: string, work: () => Promise<T>): Promise<T> {
-  let done: { value: T } | undefined;
-  const busy = await underLock(config, 'putio', name, async () => {
-    done = { value: await work() };
-  });
-  if (done === undefined) throw new NexusError('busy', `put.io is being seen to already. ${busy ?? ''}`);
-  return done.value;
-}
-
 /** The URL of the agent's source, which is made when there is none. */
 async function sourceUrl(context: Context, base: string, agent: string): Promise<string> {
   const { configPath, env } = context;
@@ -160,22 +107,6 @@ async function sourceUrl(context: Context, base: string, agent: string): Promise
   const [secret] = [source?.secret ?? []].flat();
   if (secret === undefined) throw new NexusError('busy', 'The source was taken out just now.');
   return callbackUrl(base, agent, await resolveSecret(secret, env));
-}
-
-/** Whether a callback is one that we set: at this endpoint, or with a secret of a source here. */
-async function isOurs(
-  { configPath, env }: Context,
-  callback: string,
-  base: string | undefined,
-): Promise<boolean> {
-  const named = mailboxIn(callback);
-  if (named?.source !== putioSource) return false;
-  const config = await loadConfig({ env, file: configPath });
-  if (named.base === (base ?? config.serve.url?.replace(/\/+$/, ''))) return true;
-  const secret = new URL(callback).searchParams.get('secret');
-  for (const one of [sourceIn(config, named)?.secret ?? []].flat())
-    if (secret !== null && (await resolveSecret(one, env)) === secret) return true;
-  return false;
 }
 
 function taken(callback: string, foreign: boolean, agent: string): NexusError {
@@ -196,8 +127,8 @@ function taken(callback: string, foreign: boolean, agent: string): NexusError {
       );
 }
 
-/** The answer, or put.io's refusal to let this token do it. */
-async function allowed<T>(work: () => Promise<T>): Promise<T | NexusError> {
+/** What it answers, or the error that says that put.io does not let this token do it. */
+async function unlessForbidden<T>(work: () => Promise<T>): Promise<T | NexusError> {
   try {
     return await work();
   } catch (error) {
@@ -206,8 +137,8 @@ async function allowed<T>(work: () => Promise<T>): Promise<T | NexusError> {
   }
 }
 
-/** What was wrong with setting the callback. A token that could read it is known: it is not let. */
-async function settingOf(work: () => Promise<void>): Promise<NexusError | undefined> {
+/** Answers why the callback could not be set. A token that could read it is known: it is not let. */
+async function whySettingFails(work: () => Promise<void>): Promise<NexusError | undefined> {
   try {
     await work();
     return undefined;
@@ -218,6 +149,7 @@ async function settingOf(work: () => Promise<void>): Promise<NexusError | undefi
       'forbidden',
       "put.io does not let this token change the account's callback (401).",
       {
+        hint: `Another token may be allowed to: they are made at ${tokensPage}.`,
         cause: error,
       },
     );
@@ -244,20 +176,19 @@ function refused({ output }: Context, agent: string, url: string, error: NexusEr
   return exitStatus(error);
 }
 
-async function editPutio({ configPath, env }: Context, changes: Settings): Promise<void> {
-  await editSettings(configPath, (settings) => {
-    let written = settings;
-    for (const [name, value] of Object.entries(changes)) written = withValue(written, ['putio', name], value);
-    checkSettings(written, env);
-    return written;
-  });
-}
-
-/** The first look begins here: what finished before was nobody's to hear of. */
-async function beginLooking({ config, now }: Context, agent: string, isNew: boolean): Promise<void> {
+/**
+ * The first look begins here: what finished before was nobody's to hear of. Answers what was noted before, where that
+ * was changed.
+ */
+async function beginLooking(
+  { config, now }: Context,
+  agent: string,
+  goesOn: boolean,
+): Promise<Look | undefined> {
   const look = await lastLook(config, agent);
-  const follows = config.putio.agent === agent || !isNew;
-  if (look.lookedAt !== undefined && follows) return;
+  if (look.lookedAt !== undefined && goesOn) return undefined;
   const at = now().toISOString();
-  await keepLook(config, agent, { ...look, lookedAt: at, beganAt: at });
+  const { lookedAt: _, historyAt: __, called: ___, ...rest } = look;
+  await keepLook(config, agent, { ...rest, lookedAt: at, beganAt: at });
+  return look;
 }
