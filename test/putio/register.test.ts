@@ -79,13 +79,17 @@ test('what was there before is kept where ours is not there to be replaced, unti
   expect(await putioSettings(at)).toEqual({});
 });
 
-test('ours is known by what was set, also under another URL and secret of the endpoint', async () => {
+test('ours is known by what was set, when its source is gone and however its host is written', async () => {
   const at = await newPutioMachine();
-  at.putio.callback = theirs;
-  await at.register(['--force']);
-  await at.machine.nexus(['config', 'unset', 'mailboxes.main.sources.putio']);
-  expect((await at.machine.nexus(['putio', 'unregister'])).status).toBe(0);
-  expect(at.putio.callback).toBe(theirs);
+  const base = at.base.replace('127.0.0.1', 'LOCALHOST');
+  for (const url of [base, at.base]) {
+    at.putio.callback = theirs;
+    await at.machine.nexus(['putio', 'register', '--agent', 'main', '--endpoint-url', url, '--force']);
+    expect(at.putio.callback).toContain(url);
+    await at.machine.nexus(['config', 'unset', 'mailboxes.main.sources.putio']);
+    expect((await at.machine.nexus(['putio', 'unregister'])).status).toBe(0);
+    expect(at.putio.callback).toBe(theirs);
+  }
 });
 
 test('what it is called by must be a URL, and the flag is named', async () => {
