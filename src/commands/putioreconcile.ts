@@ -33,7 +33,7 @@ export async function reconcile(
       hint: 'What was delivered longer ago is not known any more, and would come a second time.',
     });
   const putio = await openAccount(config, env, { signal, now });
-  const mailbox = await openMailbox(config, signal, version, output.debug);
+  const mailbox = await openMailbox(config, signal, version, { say: output.debug });
   try {
     const began = now();
     const asked = { agent: whose, since, force: force || since !== undefined };

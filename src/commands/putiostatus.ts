@@ -109,7 +109,7 @@ async function lastCallback(
   { config, output, signal, version }: Context,
   agent: string,
 ): Promise<string | undefined> {
-  const mailbox = await openMailbox(config, signal, version, output.debug);
+  const mailbox = await openMailbox(config, signal, version, { say: output.debug });
   try {
     let last: string | undefined;
     for await (const { receivedAt, reconciled, replayOf } of mailbox.list({ agent, source: putioSource }))
