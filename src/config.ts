@@ -17,6 +17,7 @@ import { keySchema } from './keys.ts';
 import { formats, levels, logIn, type LogSettings } from './logline.ts';
 import { nearest } from './nearest.ts';
 import { maxChunkBytes } from './nexus.ts';
+import { putioSchema } from './putiosettings.ts';
 import { resolveSecret, type Secret, secretSchema } from './secrets.ts';
 import { valueAt } from './settings.ts';
 import { mailboxesSchema } from './sources.ts';
@@ -156,6 +157,7 @@ export const configSchema = z.strictObject({
     .describe(
       'By agent id in Nexus: `sources` and how each proves itself, and what may be pending at most. Written by `nexus webhooks url`.',
     ),
+  putio: putioSchema,
   alerts: alertsSchema,
   heartbeats: heartbeatsSchema,
   setAsideAfter: setAsideAfterSchema,
@@ -238,6 +240,7 @@ export const variables = {
   keys: 'NEXUS_KEYS',
   'log.level': 'NEXUS_LOG_LEVEL',
   'log.format': 'NEXUS_LOG_FORMAT',
+  'putio.token': 'NEXUS_PUTIO_TOKEN',
   'store.kind': 'NEXUS_STORE',
   'store.connectionString': 'NEXUS_STORE_CONNECTION_STRING',
   'store.account': 'NEXUS_STORE_ACCOUNT',

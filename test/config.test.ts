@@ -317,6 +317,8 @@ test('every setting is documented', () => {
   expect(all.filter(({ secret }) => secret).map(({ name }) => name)).toEqual([
     'apiKey',
     'notify.hooksToken',
+    'putio.token',
+    'putio.callbackBefore',
     'store.connectionString',
   ]);
 });
@@ -341,6 +343,8 @@ test('a file that others can read is refused for a secret of every place that th
     'mailboxes.any.sources.any.secret',
     'mailboxes.any.sources.any.secret.0',
     'mailboxes.any.sources.any.verifyToken',
+    'putio.token',
+    'putio.callbackBefore',
     'alerts.channels.0.url',
     'alerts.channels.0.token',
     'heartbeats.any',

@@ -97,6 +97,7 @@ const factNames = [
   'bytes',
   'delivery',
   'replayOf',
+  'reconciled',
   'acknowledgedAt',
   'host',
 ] as const;

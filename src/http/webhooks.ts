@@ -1,14 +1,15 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { NexusError } from '../errors.ts';
 import { maxWebhookBytes } from '../mailbox.ts';
-import { checkPayload } from '../payload.ts';
+import { checkPayload, payloadOf } from '../payload.ts';
 import { slots } from '../slots.ts';
+import { idsIn } from '../transfer.ts';
 import { refuseOutsiders } from './auth.ts';
 import { refuseLength } from './body.ts';
 import { openBodyRoom, smallBytes } from './bodyroom.ts';
 import { bounded, challengeIn } from './challenges.ts';
 import { askedBy, bodyIn, headerOf, type Routes } from './context.ts';
-import { deliveryIdOf } from './deliveryid.ts';
+import { deliveryIdOf, isKnownByTransfer } from './deliveryid.ts';
 import { keptHeaders } from './keptheaders.ts';
 import { queryText } from './query.ts';
 import { openRateLimit } from './ratelimit.ts';
@@ -107,8 +108,18 @@ export function webhookRoutes(routes: Routes): void {
     const encoding = headerOf(request, 'content-encoding');
     const check = () => checkPayload(contentType, encoding, body);
     const decoded = await (encoding === undefined ? check() : decoding(check));
-    const delivery = deliveryIdOf(source, name, headers, body, contentType);
     const kept = keptHeaders(headers, source?.hmac === undefined ? [] : [source.hmac.header]);
+    const coding = kept['content-encoding'];
+    const readIds = async () => {
+      const read = await payloadOf(contentType, coding, body, { checked: coding === encoding });
+      return read.encoding === undefined ? idsIn(read.payloadText) : undefined;
+    };
+    const delivery = deliveryIdOf(source, name, headers, body, contentType);
+    const ids = isKnownByTransfer(source, name)
+      ? await (coding === undefined ? readIds() : decoding(readIds))
+      : delivery === undefined
+        ? undefined
+        : { delivery };
     const delivered = webhooks.receive({
       agent: agentId,
       source: name,
@@ -116,8 +127,8 @@ export function webhookRoutes(routes: Routes): void {
       headers: kept,
       body,
       // Who reads it again knows only what was kept.
-      ...(kept['content-encoding'] === encoding ? { decoded } : {}),
-      ...(delivery === undefined ? {} : { delivery }),
+      ...(coding === encoding ? { decoded } : {}),
+      ...ids,
       ...(mailbox === undefined ? {} : { most: { items: mailbox.maxItems, bytes: mailbox.maxBytes } }),
     });
     const { status, id } = await delivered.catch((error: unknown) => {
