@@ -154,3 +154,15 @@ test('the deploying script is given what it reads, and nothing that it does not'
   );
   for (const value of Object.values(given)) expect(value).toMatch(/^\$\{\{ vars\.\w+( \|\| '[\w-]+')? \}\}$/);
 });
+
+test('README.md#deploy names every variable that deploying reads, and its commands can be pasted', async () => {
+  const readme = await readFile(path.join(project, 'README.md'), 'utf8');
+  const [, section = ''] = /\n## Deploy\n([^]*?)\n## /.exec(readme) ?? [];
+  const text = workflows.find(({ name }) => name === 'deploy.yml')?.text ?? '';
+  const read = new Set([...text.matchAll(/vars\.(\w+)/g)].map(([, name = '']) => name));
+  expect([...read].filter((name) => !section.includes(name))).toEqual([]);
+  const blocks = [...section.matchAll(/```sh\n([^]*?)```/g)].map(([, block = '']) => block);
+  expect(blocks.length).toBeGreaterThan(3);
+  for (const block of blocks)
+    expect((await execa('bash', ['-n'], { input: block, reject: false })).stderr).toBe('');
+});

@@ -31,8 +31,8 @@ export async function openAppService(directory: string, own: Settings) {
     const front = await openFront(() => slots[name]?.content.site?.port);
     slots[name] = { front, own, content: { settings: {} } };
   }
-  /** Asked before each command: what it throws is that command's failure. */
-  const faults: { before?: (words: string) => void; afterSwap?: () => Promise<void> } = {};
+  /** Asked before each command: what it throws is that command's failure; 'lost' is one that has no effect. */
+  const faults: { before?: (words: string) => 'lost' | void; afterSwap?: () => Promise<void> } = {};
 
   async function restart({ content, own: kept }: Slot): Promise<void> {
     await content.site?.kill('SIGTERM');
@@ -47,7 +47,7 @@ export async function openAppService(directory: string, own: Settings) {
 
   const commands = await openCommands(directory, async ({ words, flag, flags }) => {
     if (flag('resource-group') !== 'group' || flag('name') !== 'app') throw new Error('ResourceNotFound');
-    faults.before?.(words);
+    if (faults.before?.(words) === 'lost') return '';
     const slot = slotOf(flag('slot'));
     const { content } = slot;
     switch (words) {

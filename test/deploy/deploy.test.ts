@@ -149,6 +149,18 @@ describe('on App Service', () => {
     expect(await versionAt(app)).toBe('1.0.0+first');
   }, 60_000);
 
+  test('where another version answers than the one that was put there, that gets no traffic', async () => {
+    const app = await appService();
+    await deploy(app, '1.0.0+first');
+    await deploy(app, '1.0.0+second');
+    app.faults.before = (words) => (words === 'az webapp deploy' ? 'lost' : undefined);
+    const next = await deploy(app, '1.0.0+next', { CHECK_SECONDS: '1' });
+    expect(next.said).toMatch(
+      /is not nexus 1\.0\.0\+next and well\. It said last: .*1\.0\.0\+first.*\n.*“check the slot staging”/,
+    );
+    expect(await versionAt(app)).toBe('1.0.0+second');
+  }, 60_000);
+
   test('what is sick once it has the traffic is taken back', async () => {
     const app = await appService();
     await deploy(app, '1.0.0+first');
