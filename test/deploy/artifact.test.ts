@@ -1,5 +1,6 @@
 import { createHmac, randomUUID } from 'node:crypto';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { execa } from 'execa';
@@ -143,6 +144,33 @@ test('does not start on every address without a key', async () => {
   expect(await site.kill('SIGTERM')).toBe(78);
   expect(site.said()).toContain('Without any key the endpoint listens on loopback only');
 });
+
+test('asks for the storage account by the managed identity that it was given', async () => {
+  const asked: string[] = [];
+  const identity = createServer(({ url = '', headers }, response) => {
+    asked.push(`${url} ${String(headers['x-identity-header'])}`);
+    response.setHeader('content-type', 'application/json');
+    const expires_on = Math.floor(Date.now() / 1000) + 3600;
+    response.end(JSON.stringify({ access_token: 'token', expires_on, resource: '', token_type: 'Bearer' }));
+  });
+  await new Promise<void>((resolve) => identity.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => void identity.close());
+  const { port } = Object(identity.address());
+  // As App Service tells an app where its identity is. There is no such account.
+  const site = await running(freshPrefix(), {
+    NEXUS_STORE_CONNECTION_STRING: '',
+    NEXUS_STORE_ACCOUNT: 'nosuchaccount',
+    AZURE_CLIENT_ID: 'client-of-app',
+    IDENTITY_ENDPOINT: `http://127.0.0.1:${String(port)}/msi/token`,
+    IDENTITY_HEADER: 'proof',
+  });
+  expect((await fetch(`${site.url}/readyz`)).status).toBe(503);
+  expect((await fetch(`${site.url}/healthz`)).status).toBe(200);
+  expect(asked[0]).toMatch(/^\/msi\/token\?.*proof$/);
+  const query = new URL(asked[0]?.split(' ', 1)[0] ?? '', site.url).searchParams;
+  expect(query.get('client_id')).toBe('client-of-app');
+  expect(query.get('resource')).toContain('https://storage.azure.com');
+}, 60_000);
 
 test('killed with requests under way and started again on an empty disk, it has lost nothing it acknowledged', async () => {
   const prefix = freshPrefix();

@@ -106,6 +106,8 @@ export async function openContainerApps(directory: string, own: Record<string, s
     faults,
     url: front.url,
     site: (): Site | undefined => serving()?.site,
+    /** As it is when the app was made: the traffic is the latest revision's, whichever that is. */
+    followLatest: () => void (traffic = { latest: 100 }),
     running: () => [...revisions].filter(([, { site }]) => site !== undefined).map(([name]) => name),
     async close(): Promise<void> {
       await front.close();

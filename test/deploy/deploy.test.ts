@@ -243,12 +243,15 @@ describe('on Container Apps', () => {
   test('a version that does not start gets no traffic and is stopped', async () => {
     const apps = await containerApps();
     await deploy(apps, '1.0.0+first', to(1));
+    apps.followLatest();
+    const leave = visitor(apps);
     const broken = await deploy(apps, '1.0.0+next', { ...to(2), ...wrongKeys });
     expect(broken.status).not.toBe(0);
     expect(broken.said).toMatch(
       /failed at the step “check the new revision”\. The version that ran before still runs\.$/,
     );
     expect(await versionAt(apps)).toBe('1.0.0+first');
+    expect(Object.keys(await leave())).toEqual(['200']);
     expect(apps.running()).toEqual(['app--vfirst-1-1']);
   }, 60_000);
 
