@@ -143,7 +143,7 @@ export const configSchema = z.strictObject({
       trustProxy: whole(0, 10)
         .default(0)
         .describe(
-          "How many proxies stand before `nexus serve`. A caller's address is then the entry of `X-Forwarded-For` that the outermost of them wrote; 0 believes no such header. On App Service and Container Apps: 1.",
+          "How many proxies stand before `nexus serve`. A caller's address is then the entry of `X-Forwarded-For` that the outermost of them wrote; 0 believes no such header, nor `X-Forwarded-Host` and `X-Forwarded-Proto`, by which Twilio's signature is checked where its source has no `url`. On App Service and Container Apps: 1.",
         ),
     })
     .prefault({}),

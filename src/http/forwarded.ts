@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import { isIP } from 'node:net';
 
 /**
@@ -13,6 +14,20 @@ export function askerOf(
   if (proxies === 0 || forwardedFor === undefined) return peer;
   const entries = [forwardedFor].flat().join(',').split(',');
   return addressIn(entries.at(-proxies) ?? '') ?? peer;
+}
+
+/**
+ * The scheme and host that were called, behind `proxies` proxies: as the outermost of them says. What a header says
+ * where there is none is whatever the asker wrote.
+ */
+export function originOf(headers: IncomingHttpHeaders, proxies: number): string {
+  const said = (name: string): string | undefined => {
+    if (proxies === 0) return undefined;
+    const entries = [headers[name] ?? []].flat().join(',').split(',');
+    // One that stands further in may have written its own in place of those before it.
+    return (entries.at(-proxies) ?? entries[0])?.trim() || undefined;
+  };
+  return `${said('x-forwarded-proto') ?? 'http'}://${said('x-forwarded-host') ?? headers.host ?? ''}`;
 }
 
 /** An address as proxies write it: alone, or with a port, as App Service does. */
