@@ -1,6 +1,7 @@
 import { mkdtemp, readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { type Site, startSite, unpack } from './artifact.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { asOf, type Site, startSite, unpack } from './artifact.ts';
 import { openCommands } from './commands.ts';
 import { type Front, openFront } from './front.ts';
 
@@ -15,6 +16,7 @@ interface Content {
 
 interface Slot {
   front: Front;
+  stopped: boolean;
   /** Settings that stay with the slot. */
   own: Settings;
   content: Content;
@@ -22,22 +24,34 @@ interface Slot {
 
 /**
  * An App Service app with a slot, on this machine: sites are real processes behind a front, and `az` keeps the rules
- * that deploying stands on. A deployment restarts the slot with its settings; a swap asks the slot's version whether it is well, with
- * the settings of the other slot, exchanges nothing where it is not, and loses no request.
+ * that deploying stands on. A deployment restarts the slot with its settings; a swap asks the slot's version whether it
+ * is well, exchanges nothing where it is not, and loses no request. A slot that is stopped answers nothing.
  */
 export async function openAppService(directory: string, own: Settings) {
+  const faults: {
+    /** Asked before each command: what it throws is that command's failure; 'lost' is one that has no effect. */
+    before?: (words: string) => 'lost' | void;
+    /** What it throws is the failure of a swap that is done. */
+    afterSwap?: () => Promise<void> | void;
+    /** Production answers nothing. */
+    silent?: boolean;
+    /** How long what ran before a deployment runs on after it, in ms. */
+    lateMs?: number;
+  } = {};
   const slots: Record<string, Slot> = {};
   for (const name of ['production', 'staging']) {
-    const front = await openFront(() => slots[name]?.content.site?.port);
-    slots[name] = { front, own, content: { settings: {} } };
+    const front = await openFront(() =>
+      name === 'production' && faults.silent === true ? undefined : slots[name]?.content.site?.port,
+    );
+    slots[name] = { front, stopped: false, own, content: { settings: {} } };
   }
-  /** Asked before each command: what it throws is that command's failure; 'lost' is one that has no effect. */
-  const faults: { before?: (words: string) => 'lost' | void; afterSwap?: () => Promise<void> } = {};
+  const late: Promise<void>[] = [];
 
-  async function restart({ content, own: kept }: Slot): Promise<void> {
+  async function restart({ content, own: kept, stopped }: Slot): Promise<void> {
     await content.site?.kill('SIGTERM');
-    if (content.directory === undefined) return;
-    content.site = await startSite(content.directory, { ...kept, ...content.settings });
+    delete content.site;
+    if (content.directory === undefined || stopped) return;
+    content.site = await startSite(content.directory, asOf({ ...kept, ...content.settings }));
   }
   function slotOf(name: string): Slot {
     const slot = slots[name === '' ? 'production' : name];
@@ -61,14 +75,22 @@ export async function openAppService(directory: string, own: Settings) {
         if (flag('type') !== 'zip') throw new Error('not a zip');
         content.directory = await mkdtemp(path.join(directory, 'wwwroot-'));
         await unpack(flag('src-path'), content.directory);
-        await restart(slot);
+        if (faults.lateMs === undefined) await restart(slot);
+        else late.push(sleep(faults.lateMs).then(() => restart(slot)));
         return '';
       }
+      case 'az webapp stop':
+      case 'az webapp start':
+        slot.stopped = words.endsWith('stop');
+        await restart(slot);
+        return '';
       case 'az webapp show':
         if (flag('query') !== 'defaultHostName' || flag('output') !== 'tsv') throw new Error('not that way');
         return `${slot.front.host}\n`;
       case 'az webapp deployment slot swap': {
         const other = slotOf(flag('target-slot'));
+        if (flag('action') === 'reset') return '';
+        if (slot.stopped) throw new Error('Cannot swap a slot that is stopped.');
         const { WEBSITE_SWAP_WARMUP_PING_PATH: ping = '/' } = content.settings;
         const warm = await fetch(`${content.site?.url}${ping}`).then(
           ({ status }) => status,
@@ -100,7 +122,10 @@ export async function openAppService(directory: string, own: Settings) {
       await slot.content.site?.kill('SIGKILL');
       await restart(slot);
     },
+    /** Resolves when what comes late has come. */
+    settled: async () => void (await Promise.all(late)),
     async close(): Promise<void> {
+      await Promise.all(late);
       for (const { front, content } of Object.values(slots)) {
         await front.close();
         await content.site?.kill('SIGKILL');

@@ -80,6 +80,11 @@ export async function startSite(directory: string, settings: Record<string, stri
   };
 }
 
+/** Settings where the storage account is Azurite, which is called by its connection string. */
+export function asOf(settings: Record<string, string>): Record<string, string> {
+  return { ...settings, NEXUS_STORE_ACCOUNT: '' };
+}
+
 async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

@@ -47,6 +47,8 @@ export async function openCommands(
       STANDIN: `http://127.0.0.1:${address.port}`,
       DEPLOY_SCHEME: 'http',
       CHECK_PAUSE: '0.2',
+      RETRY_PAUSE: '0',
+      SETTLE_SECONDS: '0',
     },
     async close() {
       server.closeAllConnections();

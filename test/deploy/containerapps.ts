@@ -1,13 +1,14 @@
 import { cp, mkdtemp } from 'node:fs/promises';
 import path from 'node:path';
-import { type Site, startSite } from './artifact.ts';
+import { asOf, type Site, startSite } from './artifact.ts';
 import { openCommands } from './commands.ts';
 import { openFront } from './front.ts';
 
 interface Revision {
-  image: string;
   env: Record<string, string>;
+  /** Of the image that an app is made with there is none. */
   site: Site | undefined;
+  active: boolean;
   front: Awaited<ReturnType<typeof openFront>>;
 }
 
@@ -20,30 +21,40 @@ export async function openContainerApps(directory: string, own: Record<string, s
   const pushed = new Set<string>();
   const revisions = new Map<string, Revision>();
   let traffic: Record<string, number> = { latest: 100 };
-  let latest = '';
-  const faults: { before?: (words: string) => void; afterTraffic?: () => Promise<void> } = {};
+  let latest = 'app--made';
+  revisions.set(latest, { env: {}, site: undefined, active: true, front: await openFront(() => undefined) });
+  const faults: {
+    /** Asked before each command: what it throws is that command's failure. */
+    before?: (words: string) => void;
+    /** What it throws is the failure of an update that is done. */
+    afterUpdate?: () => void;
+    afterTraffic?: () => Promise<void> | void;
+  } = {};
 
-  const named = (): string => {
-    const [name = ''] = Object.entries(traffic).find(([, weight]) => weight === 100) ?? [];
-    return name === 'latest' ? latest : name;
-  };
-  const serving = (): Revision | undefined => revisions.get(named());
+  const shares = (): [name: string, share: number][] =>
+    Object.entries(traffic)
+      .filter(([, share]) => share > 0)
+      .map(([name, share]) => [name === 'latest' ? latest : name, share]);
+  const serving = (): Revision | undefined => revisions.get(shares()[0]?.[0] ?? '');
   const front = await openFront(() => serving()?.site?.port);
 
   const commands = await openCommands(directory, async ({ words, flag, flags }) => {
     faults.before?.(words);
     switch (words) {
-      case 'az acr show':
-        return `${flag('name')}.example\n`;
+      // `az acr show` is not for who may push.
       case 'az acr login':
         return '';
       case 'az containerapp revision list':
-        return `${named()}\n`;
+        if (flag('query') !== '[?properties.trafficWeight>`0`].[name, properties.trafficWeight]')
+          throw new Error('not that way');
+        return shares()
+          .map(([name, share]) => `${name}\t${share}\n`)
+          .join('');
       case 'az containerapp ingress traffic set':
         traffic = Object.fromEntries(
           flags('revision-weight').map((weight) => {
             const [name = '', share = ''] = weight.split('=');
-            if (name !== 'latest' && revisions.get(name)?.site === undefined)
+            if (name !== 'latest' && revisions.get(name)?.active !== true)
               throw new Error(`The revision ${name} does not run.`);
             return [name, Number(share)];
           }),
@@ -65,13 +76,14 @@ export async function openContainerApps(directory: string, own: Record<string, s
           ...Object.fromEntries(flags('set-env-vars').map((one) => one.split(/=(.*)/s, 2))),
         };
         const revision: Revision = {
-          image,
           env,
-          site: await startSite(source, env),
+          active: true,
+          site: await startSite(source, asOf(env)),
           front: await openFront(() => revision.site?.port),
         };
         revisions.set(name, revision);
         latest = name;
+        faults.afterUpdate?.();
         return '';
       }
       case 'az containerapp revision show':
@@ -80,8 +92,9 @@ export async function openContainerApps(directory: string, own: Record<string, s
         return `${front.host}\n`;
       case 'az containerapp revision deactivate': {
         const revision = revisions.get(flag('revision'));
-        await revision?.site?.kill('SIGTERM');
-        if (revision !== undefined) revision.site = undefined;
+        if (revision === undefined) throw new Error('RevisionNotFound');
+        await revision.site?.kill('SIGTERM');
+        Object.assign(revision, { site: undefined, active: false });
         return '';
       }
       default:
@@ -108,6 +121,8 @@ export async function openContainerApps(directory: string, own: Record<string, s
     site: (): Site | undefined => serving()?.site,
     /** As it is when the app was made: the traffic is the latest revision's, whichever that is. */
     followLatest: () => void (traffic = { latest: 100 }),
+    split: () => void (traffic = { latest: 50, 'app--made': 50 }),
+    /** The revisions that answer. */
     running: () => [...revisions].filter(([, { site }]) => site !== undefined).map(([name]) => name),
     async close(): Promise<void> {
       await front.close();

@@ -23,6 +23,7 @@ async function deploy(zip: string, more: Record<string, string> = {}): Promise<b
       AZURE_RESOURCE_GROUP: 'group',
       AZURE_APP: 'app',
       NEXUS_KEYS: JSON.stringify(keys),
+      NEXUS_STORE_ACCOUNT: 'azurite',
       CHECK_SECONDS: '20',
       ...more,
     },
