@@ -17,13 +17,17 @@ const step = z.strictObject({
   env: z.record(z.string(), z.string()).optional(),
 });
 const workflow = z.looseObject({
-  on: z.record(z.string(), z.object({ paths: z.array(z.string()).optional() }).nullable()),
+  on: z.record(
+    z.string(),
+    z.strictObject({ branches: z.array(z.string()), paths: z.array(z.string()).optional() }).nullable(),
+  ),
   permissions,
   jobs: z.record(
     z.string(),
     z.looseObject({
       permissions: permissions.optional(),
       environment: z.string().optional(),
+      if: z.string().optional(),
       'timeout-minutes': z.number(),
       strategy: z.object({ matrix: z.record(z.string(), z.array(z.string())) }).optional(),
       steps: z.array(step),
@@ -114,13 +118,26 @@ describe.each(workflows)('$name', ({ name, text, on, permissions: given, jobs })
 });
 
 const jobOf = (name: string, job: string) => workflows.find((one) => one.name === name)?.jobs[job];
+const onOf = (name: string) => workflows.find((one) => one.name === name)?.on;
 const runsOf = (name: string, job: string) => jobOf(name, job)?.steps.flatMap(({ run }) => run ?? []) ?? [];
 
-test('CI runs .ci/run, on the oldest Node that package.json allows and on a newer one', () => {
+test('CI runs for each change before and after it is on main, with no more than that change may', () => {
+  expect(onOf('ci.yml')).toEqual({ pull_request: null, push: { branches: ['main'] } });
+  expect(jobOf('ci.yml', 'checks')?.if).toBeUndefined();
+});
+
+test('what is on main is deployed, by itself or by hand, and nothing else', () => {
+  const push = { branches: ['main'], paths: expect.any(Array) };
+  expect(onOf('deploy.yml')).toEqual({ push, workflow_dispatch: null });
+  expect(jobOf('deploy.yml', 'build')?.if).toBeUndefined();
+  // Without always() or the like, so that a build that failed is not deployed.
+  expect(jobOf('deploy.yml', 'deploy')?.if).toBe("github.ref == 'refs/heads/main' && vars.AZURE_APP != ''");
+});
+
+test('CI runs .ci/run, on the oldest Node that package.json allows and on the newest that OpenClaw does', () => {
   expect(runsOf('ci.yml', 'checks')).toEqual([expect.stringMatching(/ \.ci\/run$/)]);
-  const [oldest = '', ...newer] = jobOf('ci.yml', 'checks')?.strategy?.matrix['node'] ?? [];
-  expect(`>=${oldest.replace(/\.0$/, '')}`).toBe(manifest.engines.node);
-  expect(Number(newer.at(-1))).toBeGreaterThan(Number(oldest.split('.', 1)[0]));
+  expect(manifest.engines.node).toBe('>=24.16');
+  expect(jobOf('ci.yml', 'checks')?.strategy?.matrix).toEqual({ node: ['24.16.0', '26'] });
 });
 
 test('what deploys builds and tests once, by scripts that run here too, and deploys that and nothing else', () => {
@@ -135,9 +152,11 @@ test('what deploys builds and tests once, by scripts that run here too, and depl
   expect(jobOf('deploy.yml', 'deploy')).toMatchObject({ needs: 'build', environment: 'production' });
 });
 
-test('every change of what is in the artifact deploys', () => {
+test('every change of what is in the artifact, or of how it is deployed, deploys', () => {
   const filters = workflows.find(({ name }) => name === 'deploy.yml')?.on['push']?.paths ?? [];
-  const deployed = tracked.filter((file) => /^(bin|src|\.ci)\/|^package(-lock)?\.json$/.test(file));
+  const deployed = tracked.filter((file) =>
+    /^(bin|src|\.ci)\/|^package(-lock)?\.json$|\/deploy\.yml$/.test(file),
+  );
   expect(deployed.filter((file) => !filters.some((filter) => path.matchesGlob(file, filter)))).toEqual([]);
 });
 
