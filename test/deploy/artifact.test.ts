@@ -1,6 +1,7 @@
 import { createHmac, randomUUID } from 'node:crypto';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
-import { createServer } from 'node:http';
+import { once } from 'node:events';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { execa } from 'execa';
@@ -18,13 +19,18 @@ import { type Artifact, makeArtifact, type Site, startSite, unpack } from './art
 
 let directory: string;
 let artifact: Artifact;
+let again: Artifact;
 let azurite: Azurite;
 /** Where it is unpacked, far from the project. */
 let app: string;
 beforeAll(async () => {
   directory = await mkdtemp(path.join(tmpdir(), 'nexus-artifact-'));
   app = path.join(directory, 'app');
-  [azurite, artifact] = await Promise.all([startAzurite(), makeArtifact(directory)]);
+  [azurite, artifact, again] = await Promise.all([
+    startAzurite(),
+    makeArtifact(directory),
+    makeArtifact(path.join(directory, 'elsewhere')),
+  ]);
   await unpack(artifact.zip, app);
 }, 120_000);
 afterAll(async () => {
@@ -102,6 +108,11 @@ describeServed('over HTTP, of the artifact', async () => {
   };
 });
 
+test('is the same to the byte when it is made again at another place', async () => {
+  const [one, other] = await Promise.all([readFile(artifact.zip), readFile(again.zip)]);
+  expect(one.equals(other)).toBe(true);
+});
+
 test('has built code, production dependencies, the lock file, and nothing else', async () => {
   expect((await readdir(app)).sort()).toEqual([
     'bin',
@@ -120,6 +131,9 @@ test('has built code, production dependencies, the lock file, and nothing else',
   expect(await readdir(path.join(app, 'node_modules'))).not.toContain('vitest');
   const built = await readdir(path.join(app, 'dist'), { recursive: true });
   expect(built.filter((file) => !/^(main|chunks|chunks\/.+)(\.js(\.map)?)?$/.test(file))).toEqual([]);
+  // Of packages only those of node_modules, as the lock file has them.
+  for (const file of built.filter((name) => name.endsWith('.js')))
+    expect(await readFile(path.join(app, 'dist', file), 'utf8')).not.toMatch(/^\/\/ .*node_modules\//m);
 });
 
 test('says the version that was deployed, its commit included, to anybody', async () => {
@@ -156,10 +170,13 @@ test('asks for the storage account by the managed identity that it was given', a
   await new Promise<void>((resolve) => identity.listen(0, '127.0.0.1', resolve));
   onTestFinished(() => void identity.close());
   const { port } = Object(identity.address());
-  // As App Service tells an app where its identity is. There is no such account.
+  const config = path.join(directory, 'nowhere.json');
+  await writeFile(config, JSON.stringify({ store: { endpointSuffix: 'invalid' } }), { mode: 0o600 });
+  // As App Service tells an app where its identity is. There can be no such account.
   const site = await running(freshPrefix(), {
     NEXUS_STORE_CONNECTION_STRING: '',
     NEXUS_STORE_ACCOUNT: 'nosuchaccount',
+    NEXUS_CONFIG: config,
     AZURE_CLIENT_ID: 'client-of-app',
     IDENTITY_ENDPOINT: `http://127.0.0.1:${String(port)}/msi/token`,
     IDENTITY_HEADER: 'proof',
@@ -232,9 +249,34 @@ test('killed with requests under way and started again on an empty disk, it has 
   expect(pending.map(({ id }) => id)).toEqual(expect.arrayContaining(items));
 }, 60_000);
 
-test('told to stop, it finishes what it has and ends within the time that a platform gives', async () => {
+test('told to stop, it takes no more, finishes what it has, and ends', async () => {
   const site = await running();
-  const began = performance.now();
-  expect(await site.kill('SIGTERM')).toBe(143);
-  expect(performance.now() - began).toBeLessThan(5000);
+  const transcript = '{"type":"session"}\n';
+  const body = JSON.stringify({ agentId: 'main', sessionId: randomUUID(), transcript });
+  const held = request(`${site.url}/api/sessions`, {
+    method: 'POST',
+    headers: {
+      'x-functions-key': key,
+      'content-type': 'application/json',
+      'content-length': Buffer.byteLength(body),
+      expect: '100-continue',
+    },
+  });
+  const answered = once(held, 'response');
+  held.flushHeaders();
+  // It has begun to read.
+  await once(held, 'continue');
+  held.write(body.slice(0, 20));
+  const ended = site.kill('SIGTERM');
+  const refused = () =>
+    fetch(`${site.url}/healthz`).then(
+      () => false,
+      () => true,
+    );
+  await expect.poll(refused, { timeout: 10_000 }).toBe(true);
+  held.end(body.slice(20));
+  const [answer] = await answered;
+  expect(answer.statusCode).toBe(200);
+  answer.resume();
+  expect(await ended).toBe(143);
 });

@@ -1,7 +1,7 @@
-import { mkdtemp } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { mkdir, mkdtemp } from 'node:fs/promises';
 import path from 'node:path';
 import { execa } from 'execa';
+import { freePort } from '../freeport.ts';
 
 export const project = path.resolve(import.meta.dirname, '..', '..');
 
@@ -11,9 +11,10 @@ export interface Artifact {
   version: string;
 }
 
-/** Makes it by the step of the workflow that does. */
+/** Makes it by the step of the workflow that does, which works at another place each time. */
 export async function makeArtifact(directory: string): Promise<Artifact> {
-  await execa(path.join(project, '.ci', 'artifact'), [directory]);
+  await mkdir(directory, { recursive: true });
+  await execa(path.join(project, '.ci', 'artifact'), [directory], { env: { TMPDIR: directory } });
   const zip = path.join(directory, 'nexus.zip');
   const manifest: unknown = JSON.parse((await execa('unzip', ['-p', zip, 'package.json'])).stdout);
   return { zip, version: String(Object(manifest).version) };
@@ -83,13 +84,4 @@ export async function startSite(directory: string, settings: Record<string, stri
 /** Settings where the storage account is Azurite, which is called by its connection string. */
 export function asOf(settings: Record<string, string>): Record<string, string> {
   return { ...settings, NEXUS_STORE_ACCOUNT: '' };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (typeof address !== 'object' || address === null) throw new Error('no port');
-  return address.port;
 }
