@@ -80,10 +80,13 @@ export async function openAppService(directory: string, own: Settings) {
         return '';
       }
       case 'az webapp stop':
-      case 'az webapp start':
-        slot.stopped = words.endsWith('stop');
+      case 'az webapp start': {
+        const stopped = words.endsWith('stop');
+        if (stopped === slot.stopped) return '';
+        slot.stopped = stopped;
         await restart(slot);
         return '';
+      }
       case 'az webapp show':
         if (flag('query') !== 'defaultHostName' || flag('output') !== 'tsv') throw new Error('not that way');
         return `${slot.front.host}\n`;

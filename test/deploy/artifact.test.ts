@@ -15,7 +15,7 @@ import { secret } from '../http/senders.ts';
 import { describeServed, servedSources } from '../mailbox/overhttp.ts';
 import { describePort } from '../port/suite.ts';
 import { type Azurite, freshPrefix, startAzurite } from '../stores/azurite.ts';
-import { type Artifact, makeArtifact, type Site, startSite, unpack } from './artifact.ts';
+import { type Artifact, makeArtifact, project, type Site, startSite, unpack } from './artifact.ts';
 
 let directory: string;
 let artifact: Artifact;
@@ -248,6 +248,18 @@ test('killed with requests under way and started again on an empty disk, it has 
   const { items: pending } = await mailbox.pending({ agents: ['main'], limit: 1000 });
   expect(pending.map(({ id }) => id)).toEqual(expect.arrayContaining(items));
 }, 60_000);
+
+test('the line that App Service starts hands SIGTERM on, though a shell runs it', async () => {
+  const readme = await readFile(path.join(project, 'README.md'), 'utf8');
+  const [, line = ''] = /--startup-file '([^']*)'/.exec(readme) ?? [];
+  const script = path.join(directory, 'startup.sh');
+  await writeFile(script, `export APP=nexus\n${line}\n`);
+  const more = { NEXUS_STORE: 'local', NEXUS_KEYS: keys, PATH: `${path.dirname(process.execPath)}:/bin` };
+  const site = await startSite(app, more, ['/bin/sh', script]);
+  onTestFinished(() => site.kill('SIGKILL').then(() => undefined));
+  expect(site.said()).toContain('Listening on');
+  expect(await site.kill('SIGTERM')).toBe(143);
+});
 
 test('told to stop, it takes no more, finishes what it has, and ends', async () => {
   const site = await running();

@@ -41,10 +41,15 @@ export interface Site {
  * Starts what was unpacked as the platforms do: with its settings as environment, a port and an empty home. Resolves
  * when it listens or has ended.
  */
-export async function startSite(directory: string, settings: Record<string, string>): Promise<Site> {
+export async function startSite(
+  directory: string,
+  settings: Record<string, string>,
+  command = [process.execPath, 'bin/nexus.js', 'serve'],
+): Promise<Site> {
   const home = await mkdtemp(`${directory}-home-`);
   const port = await freePort();
-  const child = execa(process.execPath, ['bin/nexus.js', 'serve'], {
+  const [program = '', ...words] = command;
+  const child = execa(program, words, {
     cwd: directory,
     env: {
       PATH: process.env['PATH'] ?? '',
