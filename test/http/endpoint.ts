@@ -19,6 +19,7 @@ export interface Endpoint extends TestStore {
 interface Options {
   keys?: Key[];
   limits?: Partial<Limits>;
+  proxies?: number;
   /** What is configured of senders. */
   mailboxes?: Settings | (() => Settings);
   now?: () => Date;
@@ -27,7 +28,8 @@ interface Options {
   overWebhooks?: (webhooks: Webhooks) => Webhooks;
 }
 
-async function parts({ keys = [], limits = {}, mailboxes = {}, now, over, overWebhooks }: Options) {
+async function parts(options: Options) {
+  const { keys = [], limits = {}, proxies = 0, mailboxes = {}, now, over, overWebhooks } = options;
   const stored = await temporaryStore();
   const nouns = nounsOver(stored.store, mailboxes);
   const { sessions, webhooks } = nouns;
@@ -39,6 +41,7 @@ async function parts({ keys = [], limits = {}, mailboxes = {}, now, over, overWe
     keys: () => keys,
     version: '1.2.3',
     limits,
+    proxies,
     log: (entry) => void log.push(JSON.stringify(entry)),
     ...(now === undefined ? {} : { now }),
   };

@@ -23,6 +23,8 @@ export interface OpenMailbox {
   store: Store;
   /** Changes one bit of a blob behind the store's back; absent where that cannot be done. */
   spoil?: (name: string) => Promise<void>;
+  /** What receives is in another process than what is asked, which sees it when it looks again. */
+  apart?: boolean;
   close: () => Promise<void>;
 }
 
@@ -249,7 +251,7 @@ export function describeMailbox(name: string, open: () => Promise<OpenMailbox>):
         await receive(fresh());
         const id = await receive(agent);
         expect(idsOf((await page).items)).toEqual([id]);
-        expect(performance.now() - began).toBeLessThan(1900);
+        expect(performance.now() - began).toBeLessThan(opened.apart === true ? 4000 : 1900);
       });
 
       test('ends when its time is over, and not before', async () => {
