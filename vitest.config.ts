@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
@@ -5,6 +6,8 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     // Tests change the umask, the working directory and the uid of what they start.
     pool: 'forks',
+    // Most of them wait for processes that they start, and one more waits meanwhile.
+    maxWorkers: Math.max(2, availableParallelism()),
     testTimeout: 20_000,
     hookTimeout: 20_000,
     globalSetup: ['test/build.ts'],

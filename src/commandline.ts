@@ -5,6 +5,7 @@ import type { Context, Surroundings } from './context.ts';
 import { NexusError } from './errors.ts';
 import { collect, commas, type Flags, listIn, numberIn, pick, since, textIn, until, whole } from './flags.ts';
 import { formats, levels, logIn, type LogSettings } from './logline.ts';
+import { declarePutio } from './putioline.ts';
 import { declareWebhooks } from './webhookline.ts';
 import { declareInstall } from './installline.ts';
 import { declareUsage } from './spendline.ts';
@@ -201,6 +202,13 @@ function declare(program: Command, found: (invocation: Invocation) => void): voi
     command,
     run: (command, run) => actConfigured(command, pick(), run),
   });
+  declarePutio(
+    program.command('putio').description("put.io's transfers: its callback, and what it did not call"),
+    {
+      command,
+      run: (command, run) => actConfigured(command, pick(), run),
+    },
+  );
   declareKeys(program.command('keys').description('who may call `nexus serve`'));
   declareConfig(program.command('config').description('read and change the configuration file'));
 

@@ -18,6 +18,7 @@ import { keySchema } from './keys.ts';
 import { formats, levels, logIn, type LogSettings } from './logline.ts';
 import { nearest } from './nearest.ts';
 import { maxChunkBytes } from './nexus.ts';
+import { putioSchema } from './putiosettings.ts';
 import { resolveSecret, type Secret, secretSchema } from './secrets.ts';
 import { valueAt } from './settings.ts';
 import { pricesSchema } from './prices.ts';
@@ -142,6 +143,11 @@ export const configSchema = z.strictObject({
       url: endpoint
         .optional()
         .describe('What services outside call it by, as `nexus webhooks url` prints it.'),
+      trustProxy: whole(0, 10)
+        .default(0)
+        .describe(
+          "How many proxies stand before `nexus serve`. A caller's address is then the entry of `X-Forwarded-For` that the outermost of them wrote; 0 believes no such header, nor `X-Forwarded-Host` and `X-Forwarded-Proto`, by which Twilio's signature is checked where its source has no `url`. On App Service and Container Apps: 1.",
+        ),
     })
     .prefault({}),
   keys: z
@@ -156,8 +162,9 @@ export const configSchema = z.strictObject({
   mailboxes: mailboxesSchema
     .default({})
     .describe(
-      'By agent id in Nexus: `sources` and how each proves itself, and what may be pending at most. Written by `nexus webhooks url`.',
+      'By agent id in Nexus: `sources` and how each proves itself, and what may be pending at most. Written by `nexus webhooks url`. Those of the environment, JSON too, lie over those of the file.',
     ),
+  putio: putioSchema,
   alerts: alertsSchema,
   heartbeats: heartbeatsSchema,
   setAsideAfter: setAsideAfterSchema,
@@ -239,13 +246,23 @@ export const variables = {
   endpoint: 'NEXUS_ENDPOINT',
   apiKey: 'NEXUS_API_KEY',
   host: 'NEXUS_HOST_NAME',
+  'serve.host': 'NEXUS_SERVE_HOST',
+  'serve.port': 'PORT',
+  'serve.url': 'NEXUS_SERVE_URL',
+  'serve.trustProxy': 'NEXUS_TRUST_PROXY',
   keys: 'NEXUS_KEYS',
+  mailboxes: 'NEXUS_MAILBOXES',
   'log.level': 'NEXUS_LOG_LEVEL',
   'log.format': 'NEXUS_LOG_FORMAT',
+  'putio.token': 'NEXUS_PUTIO_TOKEN',
   'store.kind': 'NEXUS_STORE',
   'store.connectionString': 'NEXUS_STORE_CONNECTION_STRING',
   'store.account': 'NEXUS_STORE_ACCOUNT',
+  'store.prefix': 'NEXUS_STORE_PREFIX',
 } as const;
+
+/** Variables that hold JSON, of which a number is some. */
+const json = new Set<string>(['keys', 'mailboxes', 'serve.port', 'serve.trustProxy']);
 
 interface Layer {
   values: Settings;
@@ -421,8 +438,10 @@ function fromEnvironment(env: Environment): Settings {
   for (const [field, name] of Object.entries(variables)) {
     const value = env[name];
     if (value === undefined || value === '') continue;
+    // Others set this one too, and mean other things by it where it is no number.
+    if (name === variables['serve.port'] && !/^\d+$/.test(value)) continue;
     const [outer = field, inner] = field.split('.');
-    const said = field === 'keys' ? jsonOr(value) : value;
+    const said = json.has(field) ? jsonOr(value) : value;
     values = overlay(values, { [outer]: inner === undefined ? said : { [inner]: said } });
   }
   // A shell's user means a relative path from where they stand; a file's author cannot.

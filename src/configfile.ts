@@ -141,7 +141,15 @@ function unwritable(path: string, error: unknown): NexusError {
 }
 
 /** The settings that the schema marks as secret, wherever they lie: this layer does not know the schema. */
-const secretNames = new Set(['apiKey', 'connectionString', 'hooksToken', 'secret', 'verifyToken']);
+const secretNames = new Set([
+  'apiKey',
+  'callbackBefore',
+  'connectionString',
+  'hooksToken',
+  'secret',
+  'token',
+  'verifyToken',
+]);
 
 /** Whether a secret itself is in there; where one is kept is none. */
 function holdsSecret(settings: Settings): boolean {

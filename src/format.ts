@@ -15,7 +15,8 @@ export function formatBytes(bytes: number): string {
 
 /** `1,234,567`, whatever the machine's language. */
 export function formatCount(count: number): string {
-  return count.toLocaleString('en-US');
+  // Not toLocaleString: a first one takes longer than a command with nothing to do otherwise does.
+  return String(count).replace(/\B(?=(?:\d{3})+$)/g, ',');
 }
 
 /** A count with its noun: `1 transcript`, `2 transcripts`. */

@@ -18,6 +18,8 @@ export interface Item {
   encoding?: 'base64';
   /** The id of the item in history that this one repeats. */
   replayOf?: string;
+  /** Its sender did not deliver it: the agent's host found it missing and fetched it. */
+  reconciled?: true;
 }
 
 /** An item in a listing, without its payload. */
@@ -148,6 +150,12 @@ export interface Mailbox {
    */
   replay(id: string, request: string): Promise<string>;
 
+  /**
+   * Keeps what the agent's host fetched because its sender did not deliver it, marked `reconciled`; else as `receive`.
+   * It is a `duplicate` also of what came under its other id, whichever of the two comes first.
+   */
+  add(item: Fetched): Promise<Received>;
+
   /** How each mailbox stands; when no agents are named, all that have pending items or are bound to a host. */
   standing(agents?: readonly string[]): Promise<MailboxStanding[]>;
 
@@ -182,8 +190,34 @@ export interface Delivery {
    * it is when that is undone. Without it the body is checked each time it is read.
    */
   decoded?: number;
+  /** Another id that it may come under: see `Fetched`. */
+  otherwise?: Fetched['otherwise'];
+  reconciled?: true;
   /** The most that may be pending for the agent; 0 is without limit. */
   most?: { items: number; bytes: number };
+}
+
+/** What a host fetched in the place of a sender's delivery. */
+export interface Fetched {
+  agent: string;
+  source: string;
+  contentType: string;
+  /** As the sender would have sent it. */
+  body: Buffer;
+  /** The id that the sender's own delivery has. */
+  delivery: string;
+  /**
+   * The id that it has where the sender left something out of it. Only what was received at or after `since` (ISO 8601,
+   * UTC) is meant by it: an earlier one was another delivery.
+   */
+  otherwise?: { delivery: string; since: string };
+  /** As with `pending`: binds the mailbox to this host; `conflict`, and nothing kept, when it is bound to another. */
+  host?: string;
+}
+
+export interface Received {
+  status: 'accepted' | 'duplicate';
+  id: string;
 }
 
 /** What was removed because it was acknowledged, or seen, more than 30 days ago. */
@@ -203,7 +237,7 @@ export interface Webhooks extends Mailbox {
    * ago, 10 s where the mailbox is nearly full or fills quickly: several that receive at once may exceed it by what
    * they receive in that time.
    */
-  receive(delivery: Delivery): Promise<{ status: 'accepted' | 'duplicate'; id: string }>;
+  receive(delivery: Delivery): Promise<Received>;
 
   /** Removes what is older than 30 days, but nothing that is pending. May run anywhere, any number at once. */
   prune(options?: PruneOptions): Promise<Pruned>;

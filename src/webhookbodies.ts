@@ -3,7 +3,15 @@ import { NexusError } from './errors.ts';
 import type { Item } from './mailbox.ts';
 import { type Payload, payloadOf } from './payload.ts';
 import type { Row, Store } from './stores/store.ts';
-import { bytesOf, decodedOf, itemFields, payloadFields, textOf, timeOfRow } from './webhookrows.ts';
+import {
+  bytesOf,
+  decodedOf,
+  itemFields,
+  payloadFields,
+  reconciledIn,
+  textOf,
+  timeOfRow,
+} from './webhookrows.ts';
 
 const directory = 'payloads/items/';
 /** What an item's JSON has beside its headers and its payload, about. */
@@ -86,7 +94,8 @@ export async function bodyOf(store: Store, row: Row): Promise<Buffer> {
 export async function itemOf(row: Row, body: Buffer): Promise<Item> {
   const fields = itemFields(row);
   const replayOf = textOf(row, 'ReplayOf');
-  return { ...fields, ...(await readBody(row, body)), ...(replayOf === undefined ? {} : { replayOf }) };
+  const more = { ...(replayOf === undefined ? {} : { replayOf }), ...reconciledIn(row) };
+  return { ...fields, ...(await readBody(row, body)), ...more };
 }
 
 /** Its body as an agent reads it. */

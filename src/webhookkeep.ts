@@ -18,10 +18,21 @@ export interface Keeping {
   body: Buffer;
   /** The row of `Deliveries` that fixes its id, so that a repeat gets the same one. */
   key?: string;
+  /**
+   * The row of another id that the sender's own delivery may come under, or have come under since that time (ISO 8601):
+   * then it is that item. Fixed along with `key`.
+   */
+  otherwise?: { key: string; since: string };
   /** What else that row says. */
   facts?: Record<string, string>;
   fields: (row: string) => ReturnType<typeof fieldsOfDelivery>;
 }
+
+/** `free`: nothing came under it. `begun`: it was fixed along with the delivery's own. `came`: it is that item. */
+type Otherwise =
+  | { state: 'none' }
+  | { state: 'free'; key: string }
+  | { state: 'begun' | 'came'; row: string };
 
 /**
  * How long whoever fixed an item's id is alone in storing it, by each one's own watch: others that find the id fixed
@@ -49,23 +60,43 @@ export function openKeeping(
   nextRow: () => string,
   now: () => Date,
 ): (item: Keeping) => Promise<{ row: string; kept: boolean }> {
+  /** What is fixed already under the other id that a delivery may have. */
+  async function fixedOtherwise({ agent, otherwise }: Keeping, key: string): Promise<Otherwise> {
+    if (otherwise === undefined) return { state: 'none' };
+    const known = await rowOf(store, 'Deliveries', agent, otherwise.key);
+    if (known === undefined) return { state: 'free', key: otherwise.key };
+    const row = String(known['item']);
+    if (known['for'] === key) return { state: 'begun', row };
+    const same = known['for'] === undefined && String(known['at']) >= otherwise.since;
+    return same ? { state: 'came', row } : { state: 'none' };
+  }
+
   /** Fixes the item's row, and stores the item along with it where its body is no blob. */
   async function fixRow(
-    { agent, body, facts, fields }: Keeping,
+    item: Keeping,
     key: string,
     fresh: string,
   ): Promise<{ row: string; first: boolean; stored?: boolean }> {
+    const { agent, body, facts, fields } = item;
     for (;;) {
-      const delivery = { ...facts, partition: agent, id: key, item: fresh, at: now().toISOString() };
-      const rows: TableRow[] = [{ table: 'Deliveries', row: delivery }];
-      const payload = payloadFields(body);
+      const other = await fixedOtherwise(item, key);
+      if (other.state === 'came') return { row: other.row, first: false };
+      const row = other.state === 'begun' ? other.row : fresh;
+      const fact = { partition: agent, item: row, at: now().toISOString() };
+      // The other id first: it decides a race with a sender who knows only that one.
+      const before: TableRow[] =
+        other.state === 'free' ? [{ table: 'Deliveries', row: { ...fact, id: other.key, for: key } }] : [];
+      const rows: TableRow[] = [...before, { table: 'Deliveries', row: { ...facts, ...fact, id: key } }];
+      const payload = other.state === 'begun' ? undefined : payloadFields(body);
       if (payload !== undefined)
-        rows.push({ table: items, row: { ...fields(fresh), ...payload, partition: agent, id: fresh } });
+        rows.push({ table: items, row: { ...fields(row), ...payload, partition: agent, id: row } });
       const added = await store.insertAll(rows);
-      if (added > 0)
+      if (added < before.length) continue;
+      if (added > before.length)
         return {
-          row: fresh,
-          first: true,
+          row,
+          // Of what was begun before, another may have stored the item.
+          first: other.state !== 'begun',
           ...(payload === undefined ? {} : { stored: added === rows.length }),
         };
       const known = await rowOf(store, 'Deliveries', agent, key);
@@ -74,7 +105,9 @@ export function openKeeping(
       for (const [field, value] of Object.entries(facts ?? {}))
         if (known[field] !== value)
           throw new NexusError('conflict', 'This request was made before, for another item.');
-      return { row: String(known['item']), first: false };
+      const found = String(known['item']);
+      for (const { table, row: mine } of before) await store.put(table, { ...mine, item: found });
+      return { row: found, first: false };
     }
   }
 

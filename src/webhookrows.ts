@@ -88,6 +88,7 @@ export function fieldsOfDelivery(
     // A key is made of the whole of it; this one is for people.
     ...(delivery.delivery === undefined ? {} : { Delivery: delivery.delivery.slice(0, 1000) }),
     ...(key === undefined ? {} : { DeliveryKey: key }),
+    ...(delivery.reconciled === undefined ? {} : { Reconciled: true }),
   };
 }
 
@@ -147,7 +148,13 @@ export function listedItem(row: Row, pending: boolean): ListedItem {
     ...(acknowledgedAt === undefined ? {} : { acknowledgedAt }),
     ...(host === undefined ? {} : { host }),
     ...(replayOf === undefined ? {} : { replayOf }),
+    ...reconciledIn(row),
   };
+}
+
+/** The mark of what a host fetched, as items and deliveries have it. */
+export function reconciledIn(row: Row): { reconciled?: true } {
+  return row['Reconciled'] === true ? { reconciled: true } : {};
 }
 
 export function itemFields(

@@ -1,6 +1,14 @@
 import { checkAgentId } from './agents.ts';
 import { failedWith, NexusError } from './errors.ts';
-import { type MailboxStanding, type Position, positionOf, type Pruned, type Webhooks } from './mailbox.ts';
+import {
+  type Delivery,
+  type MailboxStanding,
+  type Position,
+  positionOf,
+  type Pruned,
+  type Received,
+  type Webhooks,
+} from './mailbox.ts';
 import { rememberingAgents } from './storecontents.ts';
 import { rowOf, type Store } from './stores/store.ts';
 import { bindAll, boundTo, rebind } from './webhookbinding.ts';
@@ -18,6 +26,7 @@ import {
   headersOf,
   listedItem,
   openRowIds,
+  reconciledIn,
   replayKey,
   textOf,
 } from './webhookrows.ts';
@@ -69,36 +78,46 @@ export function openWebhooks(store: Store, options: { now?: () => Date } = {}): 
     return { agent, pending: items, ...rest, ...(host === undefined ? {} : { host }) };
   }
 
+  async function receive(delivery: Delivery): Promise<Received> {
+    const { agent, source, body, most, otherwise } = delivery;
+    checkAgentId(agent);
+    if (source === '' || source.length > 200)
+      throw new NexusError('invalid', 'A source has a name of 1 to 200 characters.');
+    const key = delivery.delivery === undefined ? undefined : deliveryKey(source, delivery.delivery);
+    let settle: ((kept: boolean) => void) | undefined;
+    try {
+      if (most !== undefined) settle = await counts.take(agent, body.length, most);
+    } catch (error) {
+      const known =
+        key === undefined || !failedWith(error, 'unavailable') ? undefined : await duplicateOf(agent, key);
+      if (known === undefined) throw error;
+      return { status: 'duplicate', id: `${agent}.${known}` };
+    }
+    let kept = false;
+    try {
+      const item = await keep({
+        agent,
+        body,
+        ...(key === undefined ? {} : { key }),
+        ...(otherwise === undefined
+          ? {}
+          : { otherwise: { key: deliveryKey(source, otherwise.delivery), since: otherwise.since } }),
+        fields: (row) => fieldsOfDelivery(row, delivery, key),
+      });
+      kept = item.kept;
+      if (kept) arrivals.arrived(agent);
+      return { status: kept ? 'accepted' : 'duplicate', id: `${agent}.${item.row}` };
+    } finally {
+      settle?.(kept);
+    }
+  }
+
   return {
-    async receive(delivery) {
-      const { agent, source, body, most } = delivery;
-      checkAgentId(agent);
-      if (source === '' || source.length > 200)
-        throw new NexusError('invalid', 'A source has a name of 1 to 200 characters.');
-      const key = delivery.delivery === undefined ? undefined : deliveryKey(source, delivery.delivery);
-      let settle: ((kept: boolean) => void) | undefined;
-      try {
-        if (most !== undefined) settle = await counts.take(agent, body.length, most);
-      } catch (error) {
-        const known =
-          key === undefined || !failedWith(error, 'unavailable') ? undefined : await duplicateOf(agent, key);
-        if (known === undefined) throw error;
-        return { status: 'duplicate', id: `${agent}.${known}` };
-      }
-      let kept = false;
-      try {
-        const item = await keep({
-          agent,
-          body,
-          ...(key === undefined ? {} : { key }),
-          fields: (row) => fieldsOfDelivery(row, delivery, key),
-        });
-        kept = item.kept;
-        if (kept) arrivals.arrived(agent);
-        return { status: kept ? 'accepted' : 'duplicate', id: `${agent}.${item.row}` };
-      } finally {
-        settle?.(kept);
-      }
+    receive,
+
+    async add({ host, ...item }) {
+      if (host !== undefined) await bindAll(store, [checkAgentId(item.agent)], host, time());
+      return await receive({ ...item, headers: {}, reconciled: true });
     },
 
     pending,
@@ -148,6 +167,7 @@ export function openWebhooks(store: Store, options: { now?: () => Date } = {}): 
         headers: headersOf(row),
         body: await bodyOf(store, row),
         ...(decoded === undefined ? {} : { decoded }),
+        ...reconciledIn(row),
       };
       const senders = textOf(row, 'Delivery');
       const item = await keep({

@@ -98,6 +98,45 @@ describe('merging', () => {
     expect((await load({ NEXUS_ENDPOINT: '' })).endpoint).toBe('http://file');
   });
 
+  test('what a hosted endpoint needs can be said by the environment alone', async () => {
+    const mailboxes = { main: { sources: { github: { verify: 'github', secret: { env: 'S' } } } } };
+    const {
+      serve,
+      mailboxes: known,
+      store,
+    } = await load({
+      PORT: '8181',
+      NEXUS_SERVE_HOST: '0.0.0.0',
+      NEXUS_SERVE_URL: 'https://nexus.example',
+      NEXUS_TRUST_PROXY: '1',
+      NEXUS_MAILBOXES: JSON.stringify(mailboxes),
+      NEXUS_STORE: 'azure',
+      NEXUS_STORE_ACCOUNT: 'archive',
+      NEXUS_STORE_PREFIX: 'team',
+    });
+    expect(serve).toEqual({ port: 8181, host: '0.0.0.0', url: 'https://nexus.example', trustProxy: 1 });
+    expect(known).toMatchObject(mailboxes);
+    expect(store).toMatchObject({ kind: 'azure', account: 'archive', prefix: 'team' });
+  });
+
+  test('mailboxes of the environment lie over those of the file', async () => {
+    const one = (verify: string) => ({ verify, secret: 'said' });
+    await written({ mailboxes: { main: { maxItems: 5, sources: { a: one('github'), b: one('github') } } } });
+    const { mailboxes } = await load({
+      NEXUS_MAILBOXES: JSON.stringify({ main: { sources: { b: one('stripe') } } }),
+    });
+    expect(mailboxes).toMatchObject({
+      main: { maxItems: 5, sources: { a: { verify: 'github' }, b: { verify: 'stripe' } } },
+    });
+  });
+
+  test('a PORT that is no number means something else, and what is no JSON is named with its variable', async () => {
+    expect((await load({ PORT: 'tcp://10.0.0.1:80' })).serve.port).toBe(7788);
+    expect(await complaint(load({ PORT: '70000' }))).toContain('serve.port (in PORT)');
+    expect(await complaint(load({ NEXUS_TRUST_PROXY: 'yes' }))).toContain('(in NEXUS_TRUST_PROXY)');
+    expect(await complaint(load({ NEXUS_MAILBOXES: '{main' }))).toContain('(in NEXUS_MAILBOXES)');
+  });
+
   test('data lies in XDG_DATA_HOME where that is an absolute path', async () => {
     expect((await load({ XDG_DATA_HOME: '/data' })).dataDir).toBe('/data/nexus');
     expect((await load({ XDG_DATA_HOME: 'data' })).dataDir).toBe(path.join(home, '.local/share/nexus'));
@@ -317,6 +356,8 @@ test('every setting is documented', () => {
   expect(all.filter(({ secret }) => secret).map(({ name }) => name)).toEqual([
     'apiKey',
     'notify.hooksToken',
+    'putio.token',
+    'putio.callbackBefore',
     'store.connectionString',
   ]);
 });
@@ -341,6 +382,8 @@ test('a file that others can read is refused for a secret of every place that th
     'mailboxes.any.sources.any.secret',
     'mailboxes.any.sources.any.secret.0',
     'mailboxes.any.sources.any.verifyToken',
+    'putio.token',
+    'putio.callbackBefore',
     'alerts.channels.0.url',
     'alerts.channels.0.token',
     'heartbeats.any',

@@ -50,21 +50,21 @@ function resolved(from: string, to: string): string {
 
 /** From the top down: a file imports from its own layer or from those below it. */
 const layers: [name: string, files: RegExp][] = [
-  ['main', /^(main|indexer|(command|webhook|alert|install|spend)line|flags)\.ts$/],
+  ['main', /^(main|indexer|(command|webhook|alert|install|spend|putio)line|flags)\.ts$/],
   ['commands', /^commands\//],
   ['jobs', /^jobs\//],
   ['systemd and channels', /^(systemd|channels)\//],
   ['how things are opened', /^open\.ts$/],
-  ['http and openclaw', /^(http|openclaw)\//],
+  ['http, put.io and openclaw', /^(http|openclaw|putio)\//],
   ['the terminal', /^(input|output)\.ts$/],
   [
     'nouns',
-    /^(sessions|changes|usage\w*|prices\w*|webhook\w+|alerts|alertsettings|budgets|budgetsettings|keys|config|secrets|sources|report|storecheck|storecopy|storecontents|signins|jobreports)\.ts$/,
+    /^(sessions|changes|usage\w*|prices\w*|webhook\w+|alerts|alertsettings|budgets|budgetsettings|putiosettings|keys|config|secrets|sources|report|storecheck|storecopy|storecontents|signins|jobreports)\.ts$/,
   ],
   ['stores', /^stores\/(?!store\.ts)/],
   [
     'words and rules',
-    /^(agents|transcripts|nexus|mailbox|payload|exactjson|configfile|logline|settings|jsonschema|context|format|table|nearest|slots)\.ts$|^stores\/store\.ts$/,
+    /^(agents|transcripts|nexus|mailbox|payload|transfer|exactjson|configfile|logline|settings|jsonschema|context|format|table|nearest|slots)\.ts$|^stores\/store\.ts$/,
   ],
   ['locks and disk', /^(processlock|diskerrors)\.ts$/],
   ['errors', /^errors\.ts$/],
@@ -98,7 +98,7 @@ test('no file imports from a layer above its own, types apart', () => {
 
 test('no noun, store or rule knows the commands, jobs, HTTP or OpenClaw, not even their types', () => {
   const above =
-    /^(main|indexer|(command|webhook|alert|install|spend)line|flags|open)\.ts$|^(commands|jobs|systemd|channels|http|openclaw)\//;
+    /^(main|indexer|(command|webhook|alert|install|spend|putio)line|flags|open)\.ts$|^(commands|jobs|systemd|channels|http|openclaw)\//;
   const found = imports.filter((one) => above.test(one.to) && !above.test(one.from));
   expect(pairs(found)).toEqual([]);
 });
@@ -134,14 +134,14 @@ test('commands are loaded when they are run, and by nobody but the command line'
       !type &&
       (from.startsWith('commands/')
         ? false
-        : !lazy || !/^(command|webhook|alert|install|spend)line\.ts$/.test(from)),
+        : !lazy || !/^(command|webhook|alert|install|spend|putio)line\.ts$/.test(from)),
   );
   expect(pairs(found)).toEqual([]);
 });
 
 describe('each effect has one home', () => {
   const homes: [what: string, specifier: RegExp, home: RegExp][] = [
-    ['commander', /^commander$/, /^((command|webhook|alert|install|spend)line|flags)\.ts$/],
+    ['commander', /^commander$/, /^((command|webhook|alert|install|spend|putio)line|flags)\.ts$/],
     ['conf', /^conf$/, /^configfile\.ts$/],
     ['ora', /^ora$/, /^output\.ts$/],
     ['Fastify', /^(fastify|@fastify\/.*|pino)$/, /^http\/(server|listen)\.ts$/],

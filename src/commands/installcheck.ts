@@ -67,7 +67,7 @@ async function unreachable(
   const lines = await linesOf(unit, invocation, env, user);
   return lines
     .map(factsIn)
-    .filter(({ code }) => code !== undefined)
+    .filter(({ code, next }) => code !== undefined && next !== undefined)
     .map(({ message, next }) => [message, next].join(' '));
 }
 

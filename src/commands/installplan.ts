@@ -38,7 +38,7 @@ const secretsOf: Record<string, readonly string[]> = {
   // It sends alerts of its own: of what is spent.
   serve: ['store', 'serve', 'mailboxes', 'apiKey', 'alerts'],
   upload: ['store', 'apiKey', 'heartbeats', 'alerts'],
-  'pull-webhooks': ['store', 'apiKey', 'notify', 'agents', 'heartbeats', 'alerts'],
+  'pull-webhooks': ['store', 'apiKey', 'notify', 'agents', 'putio', 'heartbeats', 'alerts'],
   status: ['store', 'apiKey', 'notify', 'agents', 'heartbeats', 'alerts'],
   backfill: ['store', 'apiKey', 'heartbeats', 'alerts'],
   'alert@': ['store', 'apiKey', 'notify', 'agents', 'heartbeats', 'alerts'],
@@ -214,6 +214,8 @@ function networkOf(kind: string, config: Config): Network {
   if (told || beats || store === 'any') return 'any';
   const tellsAgent = channels.some((channel) => isSettings(channel) && channel['kind'] === 'agent');
   if ((kind === 'upload' || kind === 'backfill') && !tellsAgent) return store;
+  if (kind === 'pull-webhooks' && config.putio.token !== undefined && reach(config.putio.apiBase) === 'any')
+    return 'any';
   // They may speak to OpenClaw's gateway, on this machine unless it is said to be elsewhere.
   return config.notify.hooksUrl === undefined ? 'local' : reach(config.notify.hooksUrl);
 }

@@ -52,7 +52,7 @@ const carriedToJobs = [
 ] as const;
 
 /** A unit's environment can be read by anybody. */
-const secret = ['NEXUS_API_KEY', 'NEXUS_STORE_CONNECTION_STRING', 'NEXUS_KEYS'] as const;
+const secret = ['NEXUS_API_KEY', 'NEXUS_STORE_CONNECTION_STRING', 'NEXUS_KEYS', 'NEXUS_PUTIO_TOKEN'] as const;
 
 /**
  * The owner of OpenClaw's state directory, and that user's configuration. Root finds the state directory by what it

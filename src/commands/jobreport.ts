@@ -59,7 +59,7 @@ export function progressText(state: Progress, elapsedMs: number): string {
   const left =
     rate > 0 && bytes < bytesTotal ? `, ${formatDuration(((bytesTotal - bytes) / rate) * 1000)} left` : '';
   return (
-    `${transcripts.toLocaleString('en-US')} of ${formatItems(transcriptsTotal, 'transcript')}, ` +
+    `${formatCount(transcripts)} of ${formatItems(transcriptsTotal, 'transcript')}, ` +
     `${formatBytes(bytes)} of ${formatBytes(bytesTotal)}, ${formatBytes(rate)}/s${left}`
   );
 }
@@ -194,9 +194,9 @@ function summary(report: Report, archive: string): string {
     ? `would store ${formatItems(report.done, 'transcript')} (${formatBytes(report.bytes)})`
     : `${formatItems(report.done, 'transcript')} stored (${formatBytes(report.bytes)})`;
   const rest = [
-    `${report.already.toLocaleString('en-US')} already there`,
-    `${report.skipped.toLocaleString('en-US')} skipped`,
-    `${report.failed.length.toLocaleString('en-US')} failed`,
+    `${formatCount(report.already)} already there`,
+    `${formatCount(report.skipped)} skipped`,
+    `${formatCount(report.failed.length)} failed`,
     ...(report.moved > 0 ? [`${formatItems(report.moved, 'file')} moved to archive/`] : []),
   ];
   const ended = report.interrupted === undefined ? '' : `, stopped by ${report.interrupted}`;

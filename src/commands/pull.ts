@@ -7,6 +7,7 @@ import { runPull } from '../jobs/pull.ts';
 import { type Notified, type PullAudit, type PullReport, pullStatus } from '../jobs/pullreport.ts';
 import type { PullSurroundings } from '../jobs/pullsite.ts';
 import { tellDue } from '../jobs/pulltell.ts';
+import { followPutio, putioOfPull, type PutioStanding } from '../jobs/putiopull.ts';
 import type { Facts } from '../logline.ts';
 import { openMailbox } from '../open.ts';
 import type { Output } from '../output.ts';
@@ -30,7 +31,8 @@ export async function pull(context: Context, options: PullOptions): Promise<numb
   const log = logFailed(output, () => now().getTime());
   const grace = afterwards(signal, graceMs);
   let delivered = 0;
-  const around: PullSurroundings = {
+  const putio = { config, env, signal, now, warn: output.warn };
+  const around: PullSurroundings & { beside: PutioStanding } = {
     config,
     env: openclawEnvironment(config, env),
     openMailbox: () => openMailbox(config, grace.signal, version, { say: output.debug }),
@@ -43,6 +45,8 @@ export async function pull(context: Context, options: PullOptions): Promise<numb
       if (options.follow !== true) line.update(`pull-webhooks: ${formatItems(delivered, 'item')} delivered`);
     },
     tell: tellDue(config, openclawEnvironment(config, env)),
+    ...putioOfPull(putio),
+    beside: { failed: [], setAside: [] },
   };
   const request = { agents: options.agent };
   try {
@@ -51,7 +55,7 @@ export async function pull(context: Context, options: PullOptions): Promise<numb
     const { report, unavailable } = await (options.follow === true
       ? attendRounds(attending, 'pull-webhooks', async ({ ended }) => {
           const { followPull } = await import('../jobs/pullfollow.ts');
-          return await followPull(request, { ...around, ended }, passed);
+          return await beside(() => followPull(request, { ...around, ended }, passed));
         })
       : attend(attending, 'pull-webhooks')((begun) => runPull(request, { ...around, begun })));
     line.stop();
@@ -62,6 +66,19 @@ export async function pull(context: Context, options: PullOptions): Promise<numb
     log.rest();
     line.stop();
     grace.end();
+  }
+
+  /** A pull that stays, and beside it the looks at put.io. */
+  async function beside<T>(work: () => Promise<T>): Promise<T> {
+    const ended = new AbortController();
+    const both = AbortSignal.any([signal, ended.signal]);
+    const looking = followPutio({ ...putio, signal: both }, around.openMailbox, around.beside);
+    try {
+      return await work();
+    } finally {
+      ended.abort();
+      await looking;
+    }
   }
 }
 
@@ -152,6 +169,9 @@ function showPull(output: Output, report: PullReport, follow: boolean): void {
     `${formatCount(report.already)} already there`,
     `${formatCount(report.failed.length)} failed`,
     ...told,
+    ...(report.reconciled === undefined || report.reconciled.found === 0
+      ? []
+      : [`${formatItems(report.reconciled.found, 'transfer')} found at put.io for the next run`]),
   ];
   const ended = report.interrupted === undefined ? '' : `, stopped by ${report.interrupted}`;
   output.result(`pull-webhooks: ${parts.join(', ')}, in ${formatDuration(report.durationMs)}${ended}.`);

@@ -18,7 +18,7 @@ import { openUsageThread } from './usagethread.ts';
 /** Serves the store of the configuration until it is told to stop; then what runs is finished. */
 export async function serve(context: Context): Promise<void> {
   const { config, env, output, version } = context;
-  const { host, port } = config.serve;
+  const { host, port, trustProxy: proxies } = config.serve;
   const metrics = openMetrics({ version, store: config.store.kind, process: true });
   const store = timedStore(await openStore(config), metrics.store);
   const sessions = openSessions(store);
@@ -35,6 +35,7 @@ export async function serve(context: Context): Promise<void> {
     const serving = await listen({
       host,
       port,
+      proxies,
       sessions,
       webhooks,
       usage,

@@ -100,6 +100,7 @@ const factNames = [
   'bytes',
   'delivery',
   'replayOf',
+  'reconciled',
   'acknowledgedAt',
   'host',
 ] as const;

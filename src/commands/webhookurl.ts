@@ -71,17 +71,24 @@ export async function url(context: Context, options: UrlOptions): Promise<void> 
 }
 
 /** On a host of an endpoint elsewhere the configuration is not the one that the endpoint reads. */
-function refuseElsewhere({ endpoint, keys, mailboxes, serve }: Config): void {
+export function servesHere({ endpoint, keys, mailboxes, serve }: Config): boolean {
   const serves = keys.length > 0 || Object.keys(mailboxes).length > 0 || serve.url !== undefined;
-  if (endpoint === undefined || serves) return;
+  return endpoint === undefined || serves;
+}
+
+export function refuseElsewhere(config: Config): void {
+  if (servesHere(config)) return;
   throw new NexusError(
     'usage',
-    `This host uses the endpoint ${endpoint}, and who may send to it is configured on that machine.`,
+    `This host uses the endpoint ${config.endpoint ?? ''}, and who may send to it is configured on that machine.`,
     { hint: 'Run `nexus webhooks url` there.' },
   );
 }
 
-function sourceIn({ mailboxes }: Config, { agent, source }: Said): Source | undefined {
+export function sourceIn(
+  { mailboxes }: Config,
+  { agent, source }: Pick<Said, 'agent' | 'source'>,
+): Source | undefined {
   const own = <T>(record: Record<string, T>, name: string) =>
     Object.entries(record).find(([key]) => key === name)?.[1];
   return own(own(mailboxes, agent)?.sources ?? {}, source);
@@ -110,11 +117,15 @@ function chosenWay(options: UrlOptions, known: Source | undefined): Verification
   return way;
 }
 
-function baseOf({ endpoint, serve }: Config, said: string | undefined): { base: string; reachable: boolean } {
+export function baseOf(
+  { endpoint, serve }: Config,
+  said: string | undefined,
+  flag = '--url',
+): { base: string; reachable: boolean } {
   if (said !== undefined && !isEndpoint(said))
     throw new NexusError(
       'usage',
-      '--url must be an http or https URL without user, query or fragment, like https://nexus.example.com.',
+      `${flag} must be an http or https URL without user, query or fragment, like https://nexus.example.com.`,
     );
   const outside = said ?? serve.url ?? endpoint;
   if (outside !== undefined) return { base: outside.replace(/\/+$/, ''), reachable: true };
@@ -211,11 +222,15 @@ async function warn(
     output.warn(
       'Services outside do not reach this URL: say with --url, or `nexus config set serve.url URL`, what they call the endpoint by.',
     );
-  if (keys.length === 0)
-    output.warn(
-      'There is no key, and without any `nexus serve` takes only what this machine itself sends: run `nexus keys add NAME`.',
-    );
+  if (keys.length === 0) warnOfNoKey(output);
   const as = config.agents[agent]?.as;
   if (as !== undefined && as !== agent)
     output.warn(`OpenClaw's agent ${agent} on this host is ${as} in Nexus, and its mailbox that of ${as}.`);
+}
+
+/** Nobody from outside is let in then, whatever they prove. */
+export function warnOfNoKey(output: Context['output']): void {
+  output.warn(
+    'There is no key, and without any `nexus serve` takes only what this machine itself sends: run `nexus keys add NAME`.',
+  );
 }

@@ -39,6 +39,8 @@ export interface Routes {
   now: () => Date;
   log: Log;
   readyMs: number;
+  /** How many proxies stand before it; 0 believes no forwarding header. */
+  proxies: number;
   /** The most bytes of webhooks in memory at once; more are asked to come later. */
   webhookBytes: number;
 }

@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { elementsIn, fieldsIn, type Place } from '../exactjson.ts';
 import type { Source, Verification } from '../sources.ts';
+import { isPutio } from '../transfer.ts';
 import { headerOf } from './signatures/scheme.ts';
 import { signedId } from './signatures/standard.ts';
 
@@ -44,6 +45,11 @@ export function deliveryIdOf(
   if ('header' in place) return headerOf(headers, place.header);
   const type = contentType.split(';', 1)[0]?.trim().toLowerCase();
   return type === 'application/x-www-form-urlencoded' ? fieldIn(body, place.json) : valueAt(body, place.json);
+}
+
+/** Whether its deliveries are known by what their payload says of a transfer of put.io's. */
+export function isKnownByTransfer(source: Source | undefined, name: string): boolean {
+  return source?.delivery === undefined && namedByThemselves.has(source?.verify ?? 'key') && isPutio(name);
 }
 
 function knownPlace(verify: Verification, name: string): IdPlace | undefined {

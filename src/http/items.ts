@@ -1,10 +1,12 @@
 import * as z from 'zod';
+import { checkAgentId } from '../agents.ts';
 import { NexusError } from '../errors.ts';
 import type { ItemFilter, ListedItem } from '../mailbox.ts';
+import { checkPayload } from '../payload.ts';
 import { parseBody, requireType } from './body.ts';
 import { agentsOf, noSuchItem, placeOf } from './callers.ts';
 import { bodyIn, callerOf, headerOf, type Routes } from './context.ts';
-import { cursorOfPosition, itemText, mostItems, readPosition } from './mailboxwire.ts';
+import { checkHostName, cursorOfPosition, itemText, mostItems, readPosition } from './mailboxwire.ts';
 import { sendJsonText } from './pending.ts';
 import { readQuery } from './query.ts';
 
@@ -16,6 +18,19 @@ const listSchema = z.object({
   cursor: z.string().optional(),
   limit: z.coerce.number().int().min(1).max(mostItems).default(100),
 });
+
+const addSchema = z.strictObject({
+  agentId: z.string(),
+  source: z.string().regex(/^[^\p{Cc}\p{Cs}\p{Zl}\p{Zp}]{1,100}$/u),
+  contentType: z.string().max(200),
+  base64: z.base64(),
+  delivery: z.string().min(1).max(1000),
+  otherwise: z
+    .strictObject({ delivery: z.string().min(1).max(1000), since: z.iso.datetime() })
+    .exactOptional(),
+  host: z.string().exactOptional(),
+});
+const maxAddBytes = 1024 * 1024;
 
 const replaySchema = z.object({ request: z.uuid() });
 
@@ -63,6 +78,25 @@ export function itemRoutes({ app, webhooks }: Routes): void {
       .header('content-disposition', 'attachment')
       .header('content-security-policy', "default-src 'none'; sandbox")
       .send(body);
+  });
+
+  app.post('/api/webhook/items', { config: { scopes: act } }, async (request, reply) => {
+    requireType(headerOf(request, 'content-type'), 'application/json');
+    const bytes = await bodyIn(request).read(maxAddBytes, 'The body exceeds 1 MB.');
+    const { data } = addSchema.safeParse(parseBody(bytes));
+    if (data === undefined)
+      throw new NexusError(
+        'invalid',
+        'The body must be {"agentId", "source", "contentType", "base64", "delivery"}, and may name another id in "otherwise" and the "host".',
+      );
+    const { agentId, base64, ...item } = data;
+    if (item.host !== undefined) checkHostName(item.host);
+    callerOf(request).require(act, checkAgentId(agentId));
+    const body = Buffer.from(base64, 'base64');
+    await checkPayload(item.contentType, undefined, body);
+    const added = await webhooks.add({ ...item, agent: agentId, body });
+    request.facts = { ...request.facts, source: item.source, item: added.id };
+    return reply.code(added.status === 'accepted' ? 201 : 200).send(added);
   });
 
   app.post<One>('/api/webhook/items/:id/replay', { config: { scopes: act } }, async (request, reply) => {

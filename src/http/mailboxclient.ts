@@ -21,6 +21,10 @@ import { headers, parseJson } from './wire.ts';
 const listSchema = z.object({ items: z.array(listedSchema), next: z.string().nullable() });
 const deletedSchema = z.object({ deleted: z.number().int().nonnegative() });
 const replayedSchema = z.object({ id: z.string().refine((id) => positionOf(id) !== undefined) });
+const addedSchema = z.object({
+  status: z.enum(['accepted', 'duplicate']),
+  id: z.string().refine((id) => positionOf(id) !== undefined),
+});
 const claimedSchema = z.object({ before: z.string().nullable() });
 const standingsSchema = z.object({ mailboxes: z.array(standingSchema) });
 
@@ -147,6 +151,11 @@ export function openMailboxClient(options: ClientOptions): Mailbox {
       const path = `/api/webhook/items/${checkItemId(id)}/replay`;
       const { value } = await connection.json(replayedSchema, withJson('POST', path, { request }));
       return value.id;
+    },
+
+    async add({ agent, body, ...item }) {
+      const added = { agentId: checkAgentId(agent), ...item, base64: body.toString('base64') };
+      return (await connection.json(addedSchema, withJson('POST', '/api/webhook/items', added))).value;
     },
 
     async standing(agents) {

@@ -27,6 +27,7 @@ const facts = {
   contentType: z.string(),
   headers: z.record(z.string(), z.string()),
   replayOf: z.string().exactOptional(),
+  reconciled: z.literal(true).exactOptional(),
 };
 const encoding = { encoding: z.literal('base64').exactOptional() };
 const listed = {

@@ -5,6 +5,7 @@ import type { Secret } from '../secrets.ts';
 import type { Mailboxes, Source } from '../sources.ts';
 import { authenticate, refuseMightyUrl, refuseOutsiders } from './auth.ts';
 import { askedBy, type Routes } from './context.ts';
+import { originOf } from './forwarded.ts';
 import { queryText } from './query.ts';
 import { type Head, verifyHead, verifySender } from './signatures/verify.ts';
 
@@ -43,7 +44,7 @@ export async function addressed(
 export async function admit(
   request: FastifyRequest,
   { agentId, source }: Addressed,
-  { keys, now, secretOf }: Pick<Routes, 'keys' | 'now' | 'secretOf'>,
+  { keys, now, secretOf, proxies }: Pick<Routes, 'keys' | 'now' | 'secretOf' | 'proxies'>,
 ): Promise<Sender> {
   const known = await keys();
   const asked = askedBy(request);
@@ -57,7 +58,10 @@ export async function admit(
     return { known: true, check: () => undefined };
   }
   const secrets = await resolved([source.secret ?? []].flat(), secretOf);
-  const head: Head = { headers: request.headers, query: request.query, url: urlOf(request), now: now() };
+  const { headers, query } = request;
+  // As the sender called it. Only ever compared with what was signed.
+  const url = `${originOf(headers, proxies)}${request.url}`;
+  const head: Head = { headers, query, url, now: now() };
   function checked<T>(check: () => T): T {
     try {
       return check();
@@ -111,13 +115,6 @@ export async function resolved(
             { cause: failed.reason },
           ),
   };
-}
-
-/** As the sender called it, as far as proxies tell. Only ever compared with what was signed. */
-function urlOf(request: FastifyRequest): string {
-  const first = (name: string) => [request.headers[name]].flat()[0]?.split(',', 1)[0]?.trim();
-  const host = first('x-forwarded-host') ?? request.headers.host ?? '';
-  return `${first('x-forwarded-proto') ?? 'http'}://${host}${request.url}`;
 }
 
 function entryOf<T>(record: Record<string, T> | undefined, name: string | undefined): T | undefined {

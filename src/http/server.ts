@@ -85,6 +85,8 @@ export interface ServerOptions {
   version: string;
   /** Absent, or without `usage`: no dashboard. */
   dashboard?: Omit<DashboardOptions, 'usage'> | undefined;
+  /** How many proxies stand before it, each writing X-Forwarded-For. Default: none, and no such header is believed. */
+  proxies?: number;
   /** Where it is counted what happens. Absent: in some of its own, that know nothing of the store's operations. */
   metrics?: Metrics;
   /** Absent: nothing is logged. */
@@ -95,7 +97,15 @@ export interface ServerOptions {
 
 /** The endpoint without its listener: routes, authentication, errors and the request log. */
 export function createServer(options: ServerOptions): FastifyInstance {
-  const { keys, mailboxes, secretOf, version, now = () => new Date(), log = () => undefined } = options;
+  const {
+    keys,
+    mailboxes,
+    secretOf,
+    version,
+    proxies = 0,
+    now = () => new Date(),
+    log = () => undefined,
+  } = options;
   const metrics = options.metrics ?? openMetrics({ version });
   const sessions = metrics.sessions(ownStore(options.sessions));
   const webhooks = metrics.webhooks(ownStore(options.webhooks), mailboxes);
@@ -182,7 +192,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
 
   const { readyMs, metricsMs, webhookBytes } = limits;
   const opened = { sessions, webhooks, usage, keys, mailboxes, secretOf };
-  const routes: Routes = { app, ...opened, version, now, log, readyMs, webhookBytes };
+  const routes: Routes = { app, ...opened, version, now, log, readyMs, proxies, webhookBytes };
   metricsRoutes(routes, { metrics, jobs, waitMs: metricsMs });
   healthRoutes(routes);
   markRoutes(routes);

@@ -1,14 +1,16 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { NexusError } from '../errors.ts';
 import { maxWebhookBytes } from '../mailbox.ts';
-import { checkPayload } from '../payload.ts';
+import { checkPayload, payloadOf } from '../payload.ts';
 import { slots } from '../slots.ts';
+import { idsIn } from '../transfer.ts';
 import { refuseOutsiders } from './auth.ts';
 import { refuseLength } from './body.ts';
 import { openBodyRoom, smallBytes } from './bodyroom.ts';
 import { bounded, challengeIn } from './challenges.ts';
 import { askedBy, bodyIn, headerOf, type Routes } from './context.ts';
-import { deliveryIdOf } from './deliveryid.ts';
+import { deliveryIdOf, isKnownByTransfer } from './deliveryid.ts';
+import { askerOf } from './forwarded.ts';
 import { keptHeaders } from './keptheaders.ts';
 import { queryText } from './query.ts';
 import { openRateLimit } from './ratelimit.ts';
@@ -27,7 +29,7 @@ const decodedAtOnce = 2;
 
 /** The door for services outside. They authenticate here, in their own ways, and not as the other routes' callers. */
 export function webhookRoutes(routes: Routes): void {
-  const { app, webhooks, mailboxes, now } = routes;
+  const { app, webhooks, mailboxes, now, proxies } = routes;
   const rates = openRateLimit(now);
   const decoding = slots(decodedAtOnce);
   const strangers = openStrangers(now);
@@ -48,7 +50,7 @@ export function webhookRoutes(routes: Routes): void {
       // What a stranger wrote into the URL may be its key, put into the wrong place.
       if (mailbox !== undefined) request.facts = { agent: agentId };
       if (source !== undefined) request.facts = { agent: agentId, source: name };
-      const claim = claimOf(request, to);
+      const claim = claimOf(request, to, proxies);
       const limit = source?.maxBytes ?? maxWebhookBytes;
       const tooLong = `The body exceeds the limit of ${limit} bytes.`;
       const length = headerOf(request, 'content-length');
@@ -107,8 +109,18 @@ export function webhookRoutes(routes: Routes): void {
     const encoding = headerOf(request, 'content-encoding');
     const check = () => checkPayload(contentType, encoding, body);
     const decoded = await (encoding === undefined ? check() : decoding(check));
-    const delivery = deliveryIdOf(source, name, headers, body, contentType);
     const kept = keptHeaders(headers, source?.hmac === undefined ? [] : [source.hmac.header]);
+    const coding = kept['content-encoding'];
+    const readIds = async () => {
+      const read = await payloadOf(contentType, coding, body, { checked: coding === encoding });
+      return read.encoding === undefined ? idsIn(read.payloadText) : undefined;
+    };
+    const delivery = deliveryIdOf(source, name, headers, body, contentType);
+    const ids = isKnownByTransfer(source, name)
+      ? await (coding === undefined ? readIds() : decoding(readIds))
+      : delivery === undefined
+        ? undefined
+        : { delivery };
     const delivered = webhooks.receive({
       agent: agentId,
       source: name,
@@ -116,8 +128,8 @@ export function webhookRoutes(routes: Routes): void {
       headers: kept,
       body,
       // Who reads it again knows only what was kept.
-      ...(kept['content-encoding'] === encoding ? { decoded } : {}),
-      ...(delivery === undefined ? {} : { delivery }),
+      ...(coding === encoding ? { decoded } : {}),
+      ...ids,
       ...(mailbox === undefined ? {} : { most: { items: mailbox.maxItems, bytes: mailbox.maxBytes } }),
     });
     const { status, id } = await delivered.catch((error: unknown) => {
@@ -134,7 +146,7 @@ export function webhookRoutes(routes: Routes): void {
     if (queryText(request, 'hub.mode') === undefined)
       return reply.code(405).header('allow', 'POST').send({ error: 'This path takes POST, not GET.' });
     const to = await addressed(request, mailboxes);
-    const stranger = () => strangers.failed(claimOf(request, to), notKnown());
+    const stranger = () => strangers.failed(claimOf(request, to, proxies), notKnown());
     const token = queryText(request, 'hub.verify_token');
     const verifyToken = to.source?.verifyToken;
     if (verifyToken === undefined || token === undefined) throw stranger();
@@ -147,8 +159,10 @@ export function webhookRoutes(routes: Routes): void {
   });
 }
 
-function claimOf({ socket }: FastifyRequest, { agentId, name = '' }: Addressed): Claim {
-  return { name: `${agentId} ${name}`, peer: peerOf(socket.remoteAddress) };
+function claimOf({ socket, headers }: FastifyRequest, to: Addressed, proxies: number): Claim {
+  const { agentId, name = '' } = to;
+  const asker = askerOf(socket.remoteAddress, headers['x-forwarded-for'], proxies);
+  return { name: `${agentId} ${name}`, peer: peerOf(asker) };
 }
 
 /** What is wrong with the store, its paths among it, is for the operator, who finds it in the log. */

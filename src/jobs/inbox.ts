@@ -17,6 +17,7 @@ import { errnoOf } from '../diskerrors.ts';
 import { NexusError } from '../errors.ts';
 import { withField } from '../exactjson.ts';
 import { type Item, positionOf } from '../mailbox.ts';
+import { isPutio, transferIn } from '../transfer.ts';
 import { readDelivered } from './delivered.ts';
 
 /**
@@ -40,7 +41,7 @@ export interface Inbox {
   syncTemps(): Promise<void>;
   /**
    * Gives a temporary file its name in the inbox, not over another that is there when it looks: `there` when one with
-   * the same content has the name, and the temporary one is gone then. `conflict` when other content has it, `changed`
+   * the same item has the name, and the temporary one is gone then. `conflict` when other content has it, `changed`
    * when the temporary file is gone and the name is free.
    */
   place(temp: string, name: string): Promise<'placed' | 'there'>;
@@ -60,6 +61,9 @@ export interface Inbox {
   temps(before: number): Promise<string[]>;
   close(): Promise<void>;
 }
+
+/** What the sender answered when it was asked whether it had sent an item. */
+export type Confirmed = boolean | 'unavailable';
 
 const longestSource = 32;
 
@@ -89,12 +93,14 @@ const noteName = 'ledger';
 const longestNote = 4096;
 
 /**
- * What the agent gets to read: the same bytes for the same item, its payload as it came. `too_large` for what no file
- * can be made of.
+ * What the agent gets to read: the same bytes for the same item but for `confirmed`, its payload as it came, beside it
+ * the transfer that a payload of put.io's tells of. `too_large` for what no file can be made of.
  */
-export function fileTextOf({ payloadText, ...item }: Item): string {
-  const { id, source, receivedAt, contentType, headers, encoding, replayOf } = item;
-  const facts = { id, source, receivedAt, contentType, headers, encoding, replayOf };
+export function fileTextOf({ payloadText, ...item }: Item, confirmed?: Confirmed): string {
+  const { id, source, receivedAt, contentType, headers, encoding, replayOf, reconciled } = item;
+  const transfer = isPutio(source) && encoding === undefined ? transferIn(payloadText) : undefined;
+  const about = { id, source, receivedAt, contentType, headers, encoding, replayOf, reconciled };
+  const facts = { ...about, confirmed, transfer };
   try {
     return `${withField(facts, 'payload', payloadText, 2)}\n`;
   } catch (error) {
@@ -366,16 +372,29 @@ function plainName(name: string): string {
   return name;
 }
 
-/** Whether two small regular files hold the same bytes. */
+const confirmedBytes = '  "confirmed": "unavailable",\n'.length;
+
+/** Asked again, the sender may have answered otherwise. What is above the payload is Nexus's own and one line each. */
+function unconfirmed(content: Buffer): Buffer {
+  return Buffer.from(
+    content.toString('latin1').replace(/^ {2}"confirmed": (true|false|"unavailable"),\n/m, ''),
+    'latin1',
+  );
+}
+
+/** Whether two small regular files hold the same item. */
 async function sameContent(one: string, other: string): Promise<boolean> {
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
   const handles: FileHandle[] = [];
   try {
     for (const file of [one, other]) handles.push(await open(file, flags));
     const stats = await Promise.all(handles.map((handle) => handle.stat()));
-    if (!stats.every((stat) => stat.isFile()) || stats[0]?.size !== stats[1]?.size) return false;
+    const sizes = stats.map(({ size }) => size);
+    if (!stats.every((stat) => stat.isFile()) || Math.max(...sizes) - Math.min(...sizes) > confirmedBytes)
+      return false;
     const [first, second] = await Promise.all(handles.map((handle) => handle.readFile()));
-    return first !== undefined && second !== undefined && first.equals(second);
+    if (first === undefined || second === undefined) return false;
+    return first.equals(second) || unconfirmed(first).equals(unconfirmed(second));
   } finally {
     await closeAll(handles);
   }

@@ -81,6 +81,7 @@ export async function runPull(request: PullRequest, around: PullSurroundings): P
     );
     const stopped = stoppedBy(around.signal);
     if (stopped !== undefined) report.interrupted = stopped;
+    else await around.reconcile?.(site.mailbox, report);
     closePullReport(report, around.now());
     rememberRun(site.ledger, report, report.delivered > 0, around.now(), warn);
     return { report, unavailable: outages > 0 };

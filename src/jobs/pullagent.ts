@@ -2,8 +2,11 @@ import { describe, type ErrorCode, failedWith, NexusError } from '../errors.ts';
 import { bug, codeIn, type Say } from '../logline.ts';
 import { type BrokenItem, type Item, type Mailbox, type Position, positionOf } from '../mailbox.ts';
 import type { FailedItem } from '../report.ts';
+import { putioSource } from '../putio/callback.ts';
+import type { Confirm } from './confirming.ts';
 import type { Begun, Deliveries } from './deliveries.ts';
 import {
+  type Confirmed,
   fileNameOf,
   fileTextOf,
   type Inbox,
@@ -29,6 +32,8 @@ export interface AgentPull {
   /** The file of it. */
   ledger: string;
   openInbox: (workspace: string, usedBefore: () => boolean) => Promise<Inbox>;
+  /** Asks put.io about what came in its name; absent where nobody is to be asked. */
+  confirm?: Confirm | undefined;
   signal: AbortSignal;
   now: () => Date;
   audit: PullAudit;
@@ -222,16 +227,33 @@ async function deliverPage(
     fresh.delete(id);
   }
   pull.audit.already += delivered.length;
-  const put = fresh.size === 0 ? [] : await deliverFresh(pull, [...fresh.values()], first);
+  const isAsked = ({ source }: Item) => pull.confirm !== undefined && source === putioSource;
+  const [asked, others] = [true, false].map((is) =>
+    [...fresh.values()].filter((item) => isAsked(item) === is),
+  );
+  const put = await deliverFresh(pull, others ?? [], first);
   await acknowledge(pull, [...delivered, ...put]);
   pull.failures.forget([...delivered, ...put]);
   const settled = new Set([...delivered, ...put]);
+  if (pull.confirm !== undefined && asked !== undefined && asked.length > 0) {
+    // Last: a put.io that does not answer delays nobody else's.
+    const more = await deliverFresh(pull, asked, first && others?.length === 0, await pull.confirm(asked));
+    await acknowledge(pull, more);
+    pull.failures.forget(more);
+    for (const id of more) settled.add(id);
+  }
   const last = items.findLast(({ id }) => !settled.has(id));
   return last === undefined ? undefined : positionOf(last.id);
 }
 
 /** Answers the ids that are in the inbox now. */
-async function deliverFresh(pull: AgentPull, items: readonly Item[], first: boolean): Promise<string[]> {
+async function deliverFresh(
+  pull: AgentPull,
+  items: readonly Item[],
+  first: boolean,
+  confirmed?: Map<string, Confirmed>,
+): Promise<string[]> {
+  if (items.length === 0) return [];
   const right: Item[] = [];
   for (const item of items) {
     if (positionOf(item.id)?.agent === pull.as) right.push(item);
@@ -244,7 +266,7 @@ async function deliverFresh(pull: AgentPull, items: readonly Item[], first: bool
       if (first) await removeStrays(pull, inbox);
       let again = right;
       for (let n = 1; again.length > 0; n++) {
-        const outcome = await putInto(pull, inbox, again, n < triesToWrite);
+        const outcome = await putInto(pull, inbox, again, n < triesToWrite, confirmed);
         put.push(...outcome.put);
         again = outcome.again;
       }
@@ -279,8 +301,9 @@ async function putInto(
   inbox: Inbox,
   items: readonly Item[],
   mayTryAgain: boolean,
+  confirmed: Map<string, Confirmed> | undefined,
 ): Promise<{ put: string[]; again: Item[] }> {
-  const written = await writeAll(pull, inbox, items);
+  const written = await writeAll(pull, inbox, items, confirmed);
   if (written.length === 0) return { put: [], again: [] };
   await begin(pull, inbox, written);
   const placed: string[] = [];
@@ -305,7 +328,12 @@ async function putInto(
 
 type Written = Begun & { item: Item };
 
-async function writeAll(pull: AgentPull, inbox: Inbox, items: readonly Item[]): Promise<Written[]> {
+async function writeAll(
+  pull: AgentPull,
+  inbox: Inbox,
+  items: readonly Item[],
+  confirmed: Map<string, Confirmed> | undefined,
+): Promise<Written[]> {
   const written: Written[] = [];
   const crowdedOut: Item[] = [];
   async function write(item: Item, again: boolean): Promise<void> {
@@ -313,7 +341,7 @@ async function writeAll(pull: AgentPull, inbox: Inbox, items: readonly Item[]): 
     try {
       const name = fileNameOf(item);
       const temp = temporaryName();
-      await inbox.write(temp, fileTextOf(item));
+      await inbox.write(temp, fileTextOf(item, confirmed?.get(id)));
       const { directory, incoming } = inbox;
       written.push({ id, source, receivedAt, inbox: directory, incoming, temp, name, item });
     } catch (error) {

@@ -106,8 +106,7 @@ export async function followPull(
     const stopped = stoppedBy(around.signal);
     if (stopped !== undefined) sum.interrupted = stopped;
     const last = [...standing.values()];
-    sum.failed = last.flatMap(({ undelivered, untold }) => [...undelivered, ...untold]);
-    sum.setAside = last.flatMap(({ setAside }) => setAside);
+    fillFailed(sum, last, around);
     closePullReport(sum, around.now());
     return { report: sum, unavailable: last.some(({ unavailable }) => unavailable) };
   });
@@ -280,8 +279,7 @@ function settle(follower: Follower, agent: AgentHome, audit: PullAudit): void {
   const run = emptyReport(now());
   if ((sum.busy ?? []).length > 0) run.busy = sum.busy ?? [];
   run.agents = Object.fromEntries([...standing].map(([id, last]) => [id, last.audit]));
-  run.failed = [...standing.values()].flatMap(({ undelivered, untold }) => [...undelivered, ...untold]);
-  run.setAside = [...standing.values()].flatMap(({ setAside }) => setAside);
+  fillFailed(run, [...standing.values()], site.around);
   closePullReport(run, now());
   // With agents that were not looked at yet, what failed before this process began may fail still.
   const known = follower.agents().every(({ id }) => {
@@ -292,6 +290,13 @@ function settle(follower: Follower, agent: AgentHome, audit: PullAudit): void {
   if (run.failed.length === 0 && !known) return;
   rememberRun(site.ledger, run, eventful, now(), warn, true);
   ended?.(run);
+}
+
+function fillFailed(report: PullReport, last: readonly Standing[], { beside }: PullSurroundings): void {
+  report.failed = last.flatMap(({ undelivered, untold }) => [...undelivered, ...untold]);
+  report.failed.push(...(beside?.failed ?? []));
+  report.setAside = last.flatMap(({ setAside }) => setAside);
+  report.setAside.push(...(beside?.setAside ?? []));
 }
 
 interface Bell {

@@ -46,6 +46,8 @@ export interface PullReport {
   warnings: string[];
   notified: Notified;
   agents: Record<string, PullAudit>;
+  /** What a look at put.io found that had never called back, where it was time for one. */
+  reconciled?: { found: number; already: number };
   /** Agents that another run was working on, and who that was. */
   busy?: FailedItem[];
   /** The signal that ended it early. */

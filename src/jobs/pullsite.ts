@@ -6,6 +6,7 @@ import { type AgentHome, locate, type State } from '../openclaw/locate.ts';
 import type { FailedItem } from '../report.ts';
 import { slots } from '../slots.ts';
 import { aliasOf } from './choosing.ts';
+import type { Confirm } from './confirming.ts';
 import { type Deliveries, deliveriesFile, openDeliveries } from './deliveries.ts';
 import { openInbox } from './inbox.ts';
 import { mailFailures } from './mailfailures.ts';
@@ -30,6 +31,11 @@ export interface PullSurroundings {
   begun?: () => void;
   /** Of one that stays: to be told how its agents stand after each pass. */
   ended?: (report: PullReport) => void;
+  confirm?: Confirm | undefined;
+  /** Looks for what did not come, where it is time to; what it found and what is wrong stand in the report. */
+  reconcile?: ((mailbox: Mailbox, report: PullReport) => Promise<void>) | undefined;
+  /** Of one that stays: how what is done beside it stands. */
+  beside?: Pick<PullReport, 'failed' | 'setAside'>;
   /** For what a test puts in the way. */
   openInbox?: AgentPull['openInbox'];
   openDeliveries?: typeof openDeliveries;
@@ -150,6 +156,7 @@ export async function deliver(
       deliveries: site.deliveries,
       ledger: deliveriesFile(config),
       openInbox: site.around.openInbox ?? openInbox,
+      confirm: site.around.confirm,
       signal,
       now,
       audit,

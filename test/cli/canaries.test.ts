@@ -313,10 +313,12 @@ test.each(formats)(
       { NEXUS_HOST_NAME: '', NEXUS_STORE: canary },
     ];
     for (const env of wrong)
-      for (const args of [['upload'], ['pull-webhooks'], ['status']]) {
-        const { status } = await machine.run(args, { format, env });
-        expect([3, 69, 77, 78], JSON.stringify([env, args, status])).toContain(status);
-      }
+      await Promise.all(
+        [['upload'], ['pull-webhooks'], ['status']].map(async (args) => {
+          const { status } = await machine.run(args, { format, env });
+          expect([3, 69, 77, 78], JSON.stringify([env, args, status])).toContain(status);
+        }),
+      );
     const files = [
       `{"apiKey": "${canary}"`,
       `{"apiKey": {"${canary}": 1}, "endpoint": "http://u:${canary}@h"}`,
@@ -327,8 +329,11 @@ test.each(formats)(
     ];
     for (const file of files) {
       await writeFile(configFile, file, { mode: 0o600 });
-      for (const args of [['upload'], ['serve'], ['alerts', 'unit-failed', 'nexus-upload.service']])
-        await machine.run(args, { format });
+      await Promise.all(
+        [['upload'], ['serve'], ['alerts', 'unit-failed', 'nexus-upload.service']].map((args) =>
+          machine.run(args, { format }),
+        ),
+      );
     }
     await chmod(configFile, 0o644);
     await machine.run(['upload'], { format });

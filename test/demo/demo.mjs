@@ -74,14 +74,14 @@ async function nexus(args, more = {}) {
 async function serve() {
   const child = spawn(process.execPath, [binary, 'serve', '--port', '0'], {
     env,
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['ignore', 'inherit', 'pipe'],
   });
   const ended = once(child, 'exit');
-  for await (const line of createInterface({ input: child.stdout })) {
+  for await (const line of createInterface({ input: child.stderr })) {
     process.stdout.write(`${line}\n`);
     const found = /http:\/\/127\.0\.0\.1:\d+/.exec(line);
     if (found === null) continue;
-    child.stdout.resume();
+    child.stderr.resume();
     return {
       endpoint: found[0],
       stop: async () => {

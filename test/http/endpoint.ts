@@ -24,6 +24,7 @@ export interface Endpoint extends TestStore {
 interface Options {
   keys?: Key[];
   limits?: Partial<Limits>;
+  proxies?: number;
   /** What is configured of senders. */
   mailboxes?: Settings | (() => Settings);
   now?: () => Date;
@@ -34,7 +35,8 @@ interface Options {
   usage?: boolean;
 }
 
-async function parts({ keys = [], limits = {}, mailboxes = {}, now, over, overWebhooks, usage }: Options) {
+async function parts(options: Options) {
+  const { keys = [], limits = {}, proxies = 0, mailboxes = {}, now, over, overWebhooks, usage } = options;
   const stored = await temporaryStore();
   const index = usage === true ? await temporaryUsage(stored.store) : undefined;
   const nouns = nounsOver(stored.store, mailboxes);
@@ -48,6 +50,7 @@ async function parts({ keys = [], limits = {}, mailboxes = {}, now, over, overWe
     version: '1.2.3',
     usage: index,
     limits,
+    proxies,
     log: (entry) => void log.push(JSON.stringify(entry)),
     ...(now === undefined ? {} : { now }),
   };

@@ -168,3 +168,50 @@ test('how mailboxes stand is told of the key’s agents', async () => {
   });
   expect((await get('?agentId=other')).statusCode).toBe(403);
 });
+
+const fetched = {
+  agentId: 'main',
+  source: 'putio',
+  contentType: 'application/x-www-form-urlencoded',
+  base64: Buffer.from('id=7').toString('base64'),
+  delivery: '7',
+};
+
+test('what a host fetched is taken from a key that may pull for its agent, once', async () => {
+  const { key, text } = keyWith(['pull'], ['main']);
+  const { app, webhooks } = await openEndpoint({ keys: [key] });
+  const send = async (over: object) => {
+    const request = json('POST', '/api/webhook/items', { ...fetched, ...over });
+    return await app.inject({ ...request, headers: { ...request.headers, 'x-functions-key': text } });
+  };
+  expect((await send({})).statusCode).toBe(201);
+  expect((await send({})).statusCode).toBe(200);
+  expect((await send({ agentId: 'other' })).statusCode).toBe(403);
+  const { items } = await webhooks.pending({ agents: ['main'] });
+  expect(items).toMatchObject([{ source: 'putio', reconciled: true, payloadText: '{"id":"7"}' }]);
+});
+
+test('who may only send webhooks or read cannot say what a host fetched', async () => {
+  const { key, text } = keyWith(['webhook', 'read', 'upload']);
+  const { app } = await openEndpoint({ keys: [key] });
+  const request = json('POST', '/api/webhook/items', fetched);
+  const headers = { ...request.headers, 'x-functions-key': text };
+  expect((await app.inject({ ...request, headers })).statusCode).toBe(403);
+  expect((await app.inject(request)).statusCode).toBe(401);
+});
+
+test.each([
+  [{ delivery: '' }, 400],
+  [{ base64: 'no base64!' }, 400],
+  [{ source: 'a\nb' }, 400],
+  [{ agentId: '../x' }, 400],
+  [{ headers: {} }, 400],
+  [{ host: 'a\nb' }, 400],
+  [{ otherwise: { delivery: '7', since: 'yesterday' } }, 400],
+  [{ contentType: 'nonsense' }, 415],
+])('what a host fetched is refused with %j', async (over, status) => {
+  const { app, webhooks } = await openEndpoint();
+  const answer = await app.inject(json('POST', '/api/webhook/items', { ...fetched, ...over }));
+  expect(answer.statusCode).toBe(status);
+  expect((await webhooks.pending({ agents: '*' })).items).toEqual([]);
+});

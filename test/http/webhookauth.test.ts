@@ -130,25 +130,49 @@ test('a secret in the URL will do for senders that cannot set a header', async (
   expect((await asked('&secret=wrong')).statusCode).toBe(401);
 });
 
-test('Twilio’s signature of its URL holds behind a proxy that tells what was called', async () => {
+/** How what Twilio signed for a URL is answered, behind so many proxies, with what they say. */
+async function twilioAsked(
+  proxies: number,
+  called: string,
+  headers: Record<string, string>,
+): Promise<number> {
   const { app } = await openEndpoint({
     keys: [webhookKey],
     mailboxes: sources({ twilio: { verify: 'twilio', secret } }),
+    proxies,
   });
-  const called = 'https://nexus.example/api/webhook/main?source=twilio';
   const signature = createHmac('sha1', secret).update(`${called}Bodyhi`).digest('base64');
-  const asked = (headers: Record<string, string>) =>
-    app.inject(
-      post('twilio', 'Body=hi', {
-        'content-type': 'application/x-www-form-urlencoded',
-        'x-twilio-signature': signature,
-        ...headers,
-      }),
-    );
-  const proxied = { 'x-forwarded-proto': 'https', 'x-forwarded-host': 'nexus.example' };
-  expect((await asked(proxied)).statusCode).toBe(202);
-  expect((await asked({ 'x-forwarded-proto': 'https', host: 'nexus.example' })).statusCode).toBe(202);
-  expect((await asked({})).statusCode).toBe(401);
+  const form = {
+    'content-type': 'application/x-www-form-urlencoded',
+    'x-twilio-signature': signature,
+    ...headers,
+  };
+  return (await app.inject(post('twilio', 'Body=hi', form))).statusCode;
+}
+const calledAt = (origin: string) => `${origin}/api/webhook/main?source=twilio`;
+const proxied = { host: 'inside', 'x-forwarded-proto': 'https', 'x-forwarded-host': 'nexus.example' };
+
+test.each([
+  ['behind a trusted proxy that tells what was called', 1, 'https://nexus.example', proxied, 202],
+  [
+    'behind one that leaves the host as it is',
+    1,
+    'https://nexus.example',
+    { host: 'nexus.example', 'x-forwarded-proto': 'https' },
+    202,
+  ],
+  ['as it was called where nothing is before it', 0, 'http://nexus.example', { host: 'nexus.example' }, 202],
+  ['not as headers say that no proxy wrote', 0, 'https://nexus.example', proxied, 401],
+  ['as it was called, whatever such headers say', 0, 'http://inside', proxied, 202],
+  [
+    'not as the sender wrote before what the proxy added',
+    1,
+    'https://other.example',
+    { 'x-forwarded-proto': 'https', 'x-forwarded-host': 'other.example, nexus.example' },
+    401,
+  ],
+])('Twilio’s signature of its URL holds %s', async (_, proxies, origin, headers, status) => {
+  expect(await twilioAsked(proxies, calledAt(origin), headers)).toBe(status);
 });
 
 test('while a secret is being changed either will do', async () => {

@@ -46,6 +46,8 @@ export interface PullHostOptions {
   warn?: (message: string) => void;
   tell?: Tell;
   ended?: PullSurroundings['ended'];
+  confirm?: PullSurroundings['confirm'];
+  reconcile?: PullSurroundings['reconcile'];
   /** Another than the embedded store's. */
   open?: () => Promise<Mailbox>;
   /** Between the job and what it uses, to fail or to watch. */
@@ -83,6 +85,8 @@ export async function makePullHost(agents: string[] = ['main']): Promise<PullHos
       progress: () => undefined,
       ...(options.ended === undefined ? {} : { ended: options.ended }),
       tell: options.tell ?? (() => Promise.resolve({ notified: nobody(), failed: [] })),
+      confirm: options.confirm,
+      reconcile: options.reconcile,
       openInbox: async (of, usedBefore) =>
         (options.inbox ?? ((one: Inbox) => one))(await openInbox(of, usedBefore)),
       openDeliveries: (file) => (options.ledger ?? ((one: Deliveries) => one))(openDeliveries(file)),

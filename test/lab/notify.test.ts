@@ -7,8 +7,9 @@ import { listAgent } from '../../src/openclaw/agent.ts';
 import { locate } from '../../src/openclaw/locate.ts';
 import { valueAt } from '../../src/settings.ts';
 import { type Machine, newMachine } from '../cli/nexus.ts';
+import { freePort } from '../freeport.ts';
 import { drain } from '../openclaw/fixtures.ts';
-import { canRun, freePort, type OpenClaw, startMs, startOpenClaw } from './openclaw.ts';
+import { canRun, type OpenClaw, startMs, startOpenClaw } from './openclaw.ts';
 
 const testMs = 120_000;
 const payload = { ref: 'refs/heads/main', repository: { full_name: 'acme/rockets' }, after: '0a1b2c3d4e5f' };

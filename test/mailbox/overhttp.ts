@@ -15,10 +15,15 @@ export interface Under {
   remove: () => Promise<void>;
 }
 
-async function serveOver({ remove, ...under }: Under): Promise<OpenMailbox & { url: string }> {
+/** An endpoint that knows the sources of `servedSources`, and a client of it. */
+export type ServedMailbox = OpenMailbox & { url: string };
+
+export const servedSources = sources({ github: { verify: 'github', secret } });
+
+async function serveOver({ remove, ...under }: Under): Promise<ServedMailbox> {
   const stop = new AbortController();
   const key = makeKey();
-  const nouns = nounsOver(under.store, sources({ github: { verify: 'github', secret } }));
+  const nouns = nounsOver(under.store, servedSources);
   const { url, closed } = await serve({
     ...nouns,
     host: '127.0.0.1',
@@ -42,12 +47,17 @@ async function serveOver({ remove, ...under }: Under): Promise<OpenMailbox & { u
 
 /** The promises of a mailbox by the endpoint's routes, and of the route that senders call. */
 export function describeRoutes(name: string, open: () => Promise<Under>): void {
-  describeMailbox(name, async () => await serveOver(await open()));
+  describeServed(name, async () => await serveOver(await open()));
+}
+
+/** The same of an endpoint that runs already, wherever. */
+export function describeServed(name: string, open: () => Promise<ServedMailbox>): void {
+  describeMailbox(name, open);
 
   describe(`a webhook that is posted, ${name}`, () => {
-    let served: Awaited<ReturnType<typeof serveOver>>;
+    let served: ServedMailbox;
     beforeAll(async () => {
-      served = await serveOver(await open());
+      served = await open();
     }, 60_000);
     afterAll(() => served.close());
 

@@ -32,13 +32,16 @@ test('a host without OpenClaw is told what to do', async () => {
   expect(stderr).toContain('`--role endpoint`');
 });
 
-test('a secret in the environment is refused: units would not have it, or everybody would', async () => {
-  const { dryRun } = await newDryMachine();
-  const { status, stderr } = await dryRun(['--user'], { NEXUS_API_KEY: 'nxk_secret' });
-  expect(status).toBe(78);
-  expect(stderr).toContain('NEXUS_API_KEY');
-  expect(stderr).not.toContain('nxk_secret');
-});
+test.each(['NEXUS_API_KEY', 'NEXUS_PUTIO_TOKEN'])(
+  'a secret in the environment (%s) is refused: units would not have it, or everybody would',
+  async (name) => {
+    const { dryRun } = await newDryMachine();
+    const { status, stderr } = await dryRun(['--user'], { [name]: 'nxk_secret' });
+    expect(status).toBe(78);
+    expect(stderr).toContain(name);
+    expect(stderr).not.toContain('nxk_secret');
+  },
+);
 
 test('both kinds of installation at once make no sense', async () => {
   const { dryRun } = await newDryMachine();

@@ -14,7 +14,7 @@ test.skipIf(!boots)(
       // Kills whoever calls it, when it is called to do this.
       await machine.sh(`mkdir /opt/deadly; cat > /opt/deadly/systemctl <<'END'
 #!/bin/sh
-case "$*" in "$DEADLY"*) kill -9 $PPID; sleep 1;; esac
+case "$*" in "$DEADLY"*) kill -9 $PPID; exit 1;; esac
 exec /usr/bin/systemctl "$@"
 END
         chmod 755 /opt/deadly/systemctl`);

@@ -42,8 +42,9 @@ function plain(text: string, home: string): string {
   return (
     text
       .replaceAll(home, '<home>')
-      .replaceAll(project, '<nexus>')
+      // Node is among the project's packages, where they are installed.
       .replaceAll(path.dirname(process.execPath), '<node>')
+      .replaceAll(project, '<nexus>')
       .replaceAll(homedir, '<account>')
       .replaceAll(`User=${username}\n`, 'User=<user>\n')
       .replaceAll(/^X-Nexus=.*$/gm, 'X-Nexus=<version>')
