@@ -4,6 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 import { checkOwner, errnoOf, openingError } from '../diskerrors.ts';
 import { NexusError } from '../errors.ts';
 import { localBlobs } from './local-blobs.ts';
+import { localDamage } from './local-damage.ts';
 import { openDatabase } from './local-database.ts';
 import { makeDirectory, syncDirectory } from './local-files.ts';
 import { localRows } from './local-rows.ts';
@@ -17,7 +18,7 @@ export interface LocalOptions {
 /**
  * The embedded store, in a directory that is made when it is absent:
  *
- *     store.sqlite                      rows, the lengths of blobs, the store's id
+ *     store.sqlite                      rows, the lengths and sums of blobs, the store's id
  *     blobs/<container>/<rest of name>  blobs as plain files
  *     locks/NN.sqlite                   empty; what processes lock while they write to a blob
  *
@@ -65,6 +66,7 @@ export async function openLocalStore(directory: string, options: LocalOptions = 
     put: (table, row) => during(() => rows.put(table, row)),
     rows: rows.rows,
     removeRows: (table, partition, ids) => during(() => rows.removeRows(table, partition, ids)),
+    damage: () => localDamage(database, join(root, 'store.sqlite'), blobs.open),
     close: () => (closing ??= closeAll()),
   };
 }
