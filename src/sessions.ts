@@ -103,12 +103,21 @@ export function openSessions(store: Store, now: () => Date = () => new Date()): 
     // By their own characters: the names were in the order of `….jsonl`, which puts `X-1` before `X`.
     const blobs = [...lengths.keys()].sort(byCharacters);
     let next = 0;
+    async function settled(transcript: string, row?: Row): Promise<Card | undefined> {
+      try {
+        return await settledCard(agent, transcript, row, lengths.get(transcript));
+      } catch (error) {
+        if (rotted === undefined || !failedWith(error, 'corrupt')) throw error;
+        rotted(transcript, error);
+        return undefined;
+      }
+    }
     async function* withoutRow(before: string | undefined): AsyncIterable<Card> {
       for (; next < blobs.length; next++) {
         const transcript = blobs[next];
         if (transcript === undefined || (before !== undefined && transcript >= before)) return;
         if (rotten.has(transcript)) continue;
-        const card = await settledCard(agent, transcript, undefined, lengths.get(transcript));
+        const card = await settled(transcript);
         if (card !== undefined) yield card;
       }
     }
@@ -116,7 +125,7 @@ export function openSessions(store: Store, now: () => Date = () => new Date()): 
       yield* withoutRow(row.id);
       if (blobs[next] === row.id) next++;
       if (rotten.has(row.id)) continue;
-      const card = await settledCard(agent, row.id, row, lengths.get(row.id));
+      const card = await settled(row.id, row);
       if (card !== undefined) yield card;
     }
     yield* withoutRow(undefined);

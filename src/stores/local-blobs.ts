@@ -37,7 +37,9 @@ export function localBlobs(database: Database, blobs: string, locks: string, wai
   const updateEntry = sqlite.prepare(
     'UPDATE blobs SET length = ?, crc = ?, sum = ? WHERE name = ? AND length = ?',
   );
-  for (const select of [selectEntry, selectPage]) select.setReadBigInts(true);
+  const selectBefore = sqlite.prepare('SELECT * FROM blobs WHERE name < ? ORDER BY name DESC LIMIT 1');
+  const selectAfter = sqlite.prepare('SELECT * FROM blobs WHERE name > ? ORDER BY name LIMIT 1');
+  for (const select of [selectEntry, selectPage, selectBefore, selectAfter]) select.setReadBigInts(true);
   const deleteLength = sqlite.prepare('DELETE FROM blobs WHERE name = ?');
   const files = filesBelow(blobs);
   const lockFiles = new Map<number, LockFile>();
@@ -46,10 +48,33 @@ export function localBlobs(database: Database, blobs: string, locks: string, wai
 
   function entryNow(name: string): Entry | undefined {
     const row = selectEntry.get(name);
-    return row === undefined ? undefined : entryOf(name, row);
+    return row === undefined ? undefined : entryOf(name, row, database.summed);
   }
 
-  const knownOf = (name: string): Promise<Entry | undefined> => database.read(() => entryNow(name));
+  async function knownOf(name: string): Promise<Entry | undefined> {
+    const entry = await database.read(() => entryNow(name));
+    if (entry === undefined && ((await sizeIfThere(fileOf(name))) ?? 0) > 0)
+      return await database.read(() => confirmAbsent(name));
+    return entry;
+  }
+
+  /**
+   * A file without a row is what an interrupted write has left, or all that is left of a blob whose row has rotted. What
+   * misled the search for it lies beside the place where it ended, or breaks the order of the tree.
+   */
+  function confirmAbsent(name: string): Entry | undefined {
+    const entry = entryNow(name);
+    if (entry !== undefined) return entry;
+    try {
+      for (const beside of [selectBefore.get(name), selectAfter.get(name)])
+        if (beside !== undefined) entryOf(String(beside['name']), beside, database.summed);
+    } catch (error) {
+      throw lost(name, error);
+    }
+    const said = sqlite.prepare('PRAGMA integrity_check(blobs)').get()?.['integrity_check'];
+    if (said !== 'ok') throw lost(name, said);
+    return undefined;
+  }
 
   async function locked<T>(name: string, work: () => Promise<T>): Promise<T> {
     const stripe = (createHash('sha256').update(name).digest()[0] ?? 0) % stripes;
@@ -204,7 +229,7 @@ export function localBlobs(database: Database, blobs: string, locks: string, wai
         for (const row of page) {
           const name = String(row['name']);
           try {
-            const { length } = entryOf(name, row);
+            const { length } = entryOf(name, row, database.summed);
             last = name;
             yield { name, length };
           } catch (error) {
@@ -236,6 +261,13 @@ export function localBlobs(database: Database, blobs: string, locks: string, wai
       lockFiles.clear();
     },
   };
+}
+
+function lost(name: string, cause: unknown): NexusError {
+  return new NexusError('corrupt', `How long ${name} is cannot be found: store.sqlite is damaged.`, {
+    hint: 'Restore store.sqlite from a backup.',
+    cause,
+  });
 }
 
 function rotten(file: string): NexusError {

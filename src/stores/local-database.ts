@@ -11,6 +11,10 @@ import { checkWal } from '../walcheck.ts';
 export interface Database {
   /** For preparing statements; run them within `read` or `commit` only. */
   sqlite: DatabaseSync;
+  /** Every row and length has a sum, so that one without it has rotted: of no database that an older release began. */
+  summed: boolean;
+  /** From the next opening on: to be told when all of them were seen to have theirs. */
+  allSummed(): Promise<void>;
   /** The store's id. Throws `unavailable` when the file was replaced since it was opened. */
   id(): string;
   /** Runs a query, again when other processes are in the way. */
@@ -58,6 +62,7 @@ const sums = `
     UPDATE blobs SET crc = NULL, sum = NULL WHERE name = NEW.name;
   END;
   PRAGMA user_version = ${schemaVersion};`;
+const summedFact = "INSERT OR REPLACE INTO facts (name, value) VALUES ('sums', 'all')";
 
 /** Opens it, and makes it when it is absent. `waitMs`: how long to wait for other processes before `unavailable`. */
 export async function openDatabase(file: string, waitMs: number): Promise<Database> {
@@ -79,7 +84,13 @@ export async function openDatabase(file: string, waitMs: number): Promise<Databa
   }
 }
 
-function prepare(sqlite: DatabaseSync, file: string): { id: string; identity: string } {
+interface Made {
+  id: string;
+  identity: string;
+  summed: boolean;
+}
+
+function prepare(sqlite: DatabaseSync, file: string): Made {
   checkVersion(sqlite, file);
   const mode = sqlite.prepare('PRAGMA journal_mode = WAL').get()?.['journal_mode'];
   if (mode !== 'wal')
@@ -98,6 +109,7 @@ function prepare(sqlite: DatabaseSync, file: string): { id: string; identity: st
     const version = checkVersion(sqlite, file);
     if (version < 1) sqlite.exec(schema);
     if (version < 2) sqlite.exec(sums);
+    if (version < 1) sqlite.exec(summedFact);
     const facts = new Map(
       sqlite
         .prepare('SELECT name, value FROM facts')
@@ -112,7 +124,7 @@ function prepare(sqlite: DatabaseSync, file: string): { id: string; identity: st
       put.run('identity', identity);
     }
     sqlite.exec('COMMIT');
-    return { id, identity };
+    return { id, identity, summed: facts.get('sums') === 'all' || version < 1 };
   } catch (error) {
     if (sqlite.isTransaction) sqlite.exec('ROLLBACK');
     throw error;
@@ -146,12 +158,7 @@ function replaced(file: string): NexusError {
   });
 }
 
-function serveDatabase(
-  sqlite: DatabaseSync,
-  file: string,
-  waitMs: number,
-  made: { id: string; identity: string },
-): Database {
+function serveDatabase(sqlite: DatabaseSync, file: string, waitMs: number, made: Made): Database {
   let waiting: Waiting[] = [];
   let flushing: Promise<void> | undefined;
   let closed = false;
@@ -221,6 +228,10 @@ function serveDatabase(
 
   return {
     sqlite,
+    summed: made.summed,
+    allSummed() {
+      return this.commit(() => sqlite.exec(summedFact));
+    },
     id() {
       checkUsable();
       return made.id;

@@ -72,7 +72,7 @@ export function localRows(database: Database): Rows {
         const page = await database.read(() => select.all(table, partition, from, before, pageSize));
         let last: string | undefined;
         for (const { id, json, sum } of page) {
-          const row = rowFrom(table, partition, id, json, sum);
+          const row = rowFrom(table, partition, id, json, database.summed ? Number(sum) : sum);
           if (!(row instanceof NexusError)) {
             last = row.id;
             yield row;
