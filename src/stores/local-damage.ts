@@ -79,7 +79,7 @@ async function* rows(database: Database, lacking: { sums: number }): AsyncIterab
     const bare: [sum: number, place: bigint, json: string][] = [];
     for (const { place, tbl, partition, id, json, sum } of found) {
       if (typeof place !== 'bigint') continue;
-      const [table, agent, name] = [tbl, partition, id].map(String) as [string, string, string];
+      const [table = '', agent = '', name = ''] = [tbl, partition, id].map(String);
       const item = `${table} ${agent}/${name}`;
       const row = rowFrom(table, agent, id, json, database.summed ? Number(sum) : sum);
       if (row instanceof NexusError) {

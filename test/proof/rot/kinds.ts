@@ -9,10 +9,10 @@ export interface Kind {
   /** Every bit of it means something: rot in it is found. Else it is found where anything differs. */
   promised: boolean;
   /** Changes one bit; answers how to do it again. */
-  rot(random: () => number): Promise<string>;
+  rot: (random: () => number) => Promise<string>;
 }
 
-const pick = <T>(of: readonly T[], random: () => number): T => {
+export const pick = <T>(of: readonly T[], random: () => number): T => {
   const one = of[Math.floor(random() * of.length)];
   if (one === undefined) throw new Error('There is nothing of that kind.');
   return one;

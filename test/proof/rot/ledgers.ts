@@ -12,7 +12,7 @@ import { type Made, pullHere } from './made.ts';
 /** A file of the host's, and what must hold whatever bit of it rots. */
 export interface LedgerKind extends Kind {
   /** What does not hold, `undefined` where all does. */
-  check(): Promise<string | undefined>;
+  check: () => Promise<string | undefined>;
 }
 
 export async function ledgerKinds(made: Made): Promise<LedgerKind[]> {

@@ -86,7 +86,7 @@ async function writeTranscripts({ sessions, transcripts }: Made): Promise<void> 
   }
 }
 
-async function grow({ sessions }: Made, id: string, lines: number): Promise<void> {
+export async function grow({ sessions }: Made, id: string, lines: number): Promise<void> {
   const file = path.join(sessions, `${id}.jsonl`);
   const from = (await readFile(file, 'utf8')).split('\n').length;
   await aged(file, (at) => appendFile(at, `${linesOf(id, from, from + lines).join('\n')}\n`));
