@@ -10,14 +10,23 @@ import { bodyOf } from './webhookbodies.ts';
  * transcripts whose bytes are not those that their cards name by digest.
  */
 export async function* damageIn(store: Store): AsyncIterable<Damaged> {
-  yield* store.damage();
+  const found = new Set<string>();
+  for await (const one of store.damage()) {
+    found.add(one.item);
+    yield one;
+  }
   const rotted: Damaged[] = [];
   const told = (item: string, { message }: NexusError): void => void rotted.push({ item, reason: message });
   const agents = await agentsOf(store, (item, error) => told(`Agents ${item}`, error));
   for (const agent of agents) {
     for await (const { id, length, digest } of store.rows('Sessions', agent, {}, () => undefined))
-      if (typeof digest === 'string' && typeof length === 'number' && length > 0)
-        yield* reasonOf(`${agent}/${id}`, () => checkDigest(store, `${agent}/${id}`, length, digest));
+      if (
+        typeof digest === 'string' &&
+        typeof length === 'number' &&
+        length > 0 &&
+        !found.has(blobName(agent, id))
+      )
+        yield* reasonOf(`${agent}/${id}`, () => checkDigest(store, agent, id, length, digest));
     for (const table of ['WebhookItems', 'History'])
       for await (const row of store.rows(table, agent, {}, (id, error) => told(`${agent}.${id}`, error)))
         yield* reasonOf(`${agent}.${row.id}`, () => bodyOf(store, row));
@@ -25,11 +34,21 @@ export async function* damageIn(store: Store): AsyncIterable<Damaged> {
   yield* rotted;
 }
 
-async function checkDigest(store: Store, name: string, length: number, digest: string): Promise<void> {
+async function checkDigest(
+  store: Store,
+  agent: string,
+  id: string,
+  length: number,
+  digest: string,
+): Promise<void> {
   const hash = createHash('sha256');
-  for await (const piece of store.open(`sessions/inbox/${name}.jsonl`, 0, length)) hash.update(piece);
+  for await (const piece of store.open(blobName(agent, id), 0, length)) hash.update(piece);
   if (hash.digest('hex') !== digest)
-    throw new NexusError('corrupt', `The stored bytes of ${name} are not the ones that were stored.`);
+    throw new NexusError('corrupt', `The stored bytes of ${agent}/${id} are not the ones that were stored.`);
+}
+
+function blobName(agent: string, transcript: string): string {
+  return `sessions/inbox/${agent}/${transcript}.jsonl`;
 }
 
 async function* reasonOf(item: string, read: () => Promise<unknown>): AsyncIterable<Damaged> {
