@@ -67,10 +67,12 @@ export async function storeKinds(storeDir: string, grown: readonly string[]): Pr
       true,
     ),
     ...tables.map((table) =>
-      rowKind(
+      textKind(
+        // A mark that is none makes its host settle everything, and leave another.
+        { name: `row of ${table}`, promised: table !== 'Marks' },
         file,
-        table,
         rows.flatMap(([of, json = '']) => (of === table ? [json] : [])),
+        'everywhere',
       ),
     ),
     ...trees.map((tree) =>
@@ -86,28 +88,37 @@ export async function storeKinds(storeDir: string, grown: readonly string[]): Pr
 
 const around = 12;
 
-/** A bit of the text of a row, wherever it lies in the file: also in copies that nobody reads any more. */
-function rowKind(file: string, table: string, texts: readonly string[]): Kind {
+/** Where the bit of a text is changed: in every copy of it, also in those that nobody reads any more, or in one. */
+type Where = 'everywhere' | 'once';
+
+/** A bit of a text that is in a file of SQLite's. */
+export function textKind(
+  { name, promised }: Pick<Kind, 'name' | 'promised'>,
+  file: string,
+  texts: readonly string[],
+  where: Where,
+): Kind {
   return {
-    name: `row of ${table}`,
-    // A mark that is none makes its host settle everything, and leave another.
-    promised: table !== 'Marks',
+    name,
+    promised,
     async rot(random) {
       const bytes = await readFile(file);
       for (let tries = 0; tries < 1000; tries++) {
         const text = Buffer.from(pick(texts, random));
         const at = Math.floor(random() * Math.max(1, text.length - around));
         const piece = text.subarray(at, at + around);
-        const places: number[] = [];
-        for (let found = bytes.indexOf(piece); found >= 0; found = bytes.indexOf(piece, found + 1))
-          places.push(found);
+        const found: number[] = [];
+        for (let place = bytes.indexOf(piece); place >= 0; place = bytes.indexOf(piece, place + 1))
+          found.push(place);
         // What many rows say is not of one.
-        if (places.length === 0 || places.length > 3) continue;
+        if (found.length === 0 || (where === 'everywhere' && found.length > 3)) continue;
         const bit = bitIn(piece.length, random);
+        const places = where === 'everywhere' ? found : [pick(found, random)];
         for (const place of places) await flip(file, place * 8 + bit);
-        return `bits ${places.map((place) => place * 8 + bit).join(', ')} of ${path.basename(file)}, ${JSON.stringify(piece.toString())}`;
+        const bits = places.map((place) => place * 8 + bit).join(', ');
+        return `bits ${bits} of ${path.basename(file)}, ${JSON.stringify(piece.toString())}`;
       }
-      throw new Error(`No row of ${table} was found in the file.`);
+      throw new Error(`Nothing of ${name} was found in the file.`);
     },
   };
 }

@@ -1,12 +1,13 @@
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { NexusError } from '../../../src/errors.ts';
 import { runJob } from '../../../src/jobs/job.ts';
 import { openSessions } from '../../../src/sessions.ts';
 import { openLocalStore } from '../../../src/stores/local.ts';
 import { openUsage } from '../../../src/usage.ts';
 import { indexPath } from '../../../src/usagefile.ts';
-import { fileKind, type Kind } from './kinds.ts';
+import { fileKind, type Kind, textKind } from './kinds.ts';
 import { type Made, pullHere } from './made.ts';
 
 /** A file of the host's, and what must hold whatever bit of it rots. */
@@ -23,14 +24,42 @@ export async function ledgerKinds(made: Made): Promise<LedgerKind[]> {
     ...fileKind(name, [file], false),
     check: () => promised(check),
   });
+  const row = (name: string, file: string, texts: string[], check: LedgerKind['check']): LedgerKind => ({
+    ...textKind({ name, promised: false }, file, texts, 'once'),
+    check: () => promised(check),
+  });
+  const deliveries = path.join(host, 'deliveries.sqlite');
+  const ledger = path.join(host, 'ledger.sqlite');
   return [
-    kind('ledger of deliveries', path.join(host, 'deliveries.sqlite'), () => notTwice(made)),
-    kind('ledger of what was shipped', path.join(host, 'ledger.sqlite'), () => allShipped(made)),
+    row(
+      'row of the ledger of deliveries',
+      deliveries,
+      textsIn(deliveries, 'SELECT id AS text FROM deliveries WHERE acknowledged_at IS NULL'),
+      () => notTwice(made),
+    ),
+    row(
+      'row of the ledger of what was shipped',
+      ledger,
+      textsIn(ledger, 'SELECT place || signature || transcript AS text FROM shipped'),
+      () => allShipped(made),
+    ),
+    kind('ledger of deliveries', deliveries, () => notTwice(made)),
+    kind('ledger of what was shipped', ledger, () => allShipped(made)),
     kind('index of usage', usage, async () => {
       const now = await sumsOf(made);
       return now === sums || now === 'not complete' ? undefined : `other sums: ${now}`;
     }),
   ];
+}
+
+function textsIn(file: string, query: string): string[] {
+  const db = new DatabaseSync(file, { readOnly: true });
+  const texts = db
+    .prepare(query)
+    .all()
+    .map((row) => String(row['text']));
+  db.close();
+  return texts;
 }
 
 /** What fails as it is promised to is no wrong answer. */
