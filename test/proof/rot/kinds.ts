@@ -47,13 +47,10 @@ export async function storeKinds(storeDir: string, grown: readonly string[]): Pr
     .prepare('SELECT tbl, json FROM rows')
     .all()
     .map((row) => [String(row['tbl']), String(row['json'])]);
-  const pages = db.prepare('SELECT name, pageno FROM dbstat').all();
-  const pageSize = Number(db.prepare('PRAGMA page_size').get()?.['page_size']);
   db.close();
   const tables = [...new Set(rows.map(([table]) => table ?? ''))]
     .filter((table) => table !== 'Agents')
     .sort();
-  const trees = [...new Set(pages.map(({ name }) => String(name)))].sort();
   return [
     fileKind(
       'transcript, complete',
@@ -75,21 +72,14 @@ export async function storeKinds(storeDir: string, grown: readonly string[]): Pr
         'everywhere',
       ),
     ),
-    ...trees.map((tree) =>
-      pagesKind(
-        file,
-        tree,
-        pageSize,
-        pages.flatMap(({ name, pageno }) => (name === tree ? [Number(pageno)] : [])),
-      ),
-    ),
+    ...pageKinds(file, (tree) => `page of ${tree}`),
   ];
 }
 
 const around = 12;
 
-/** Where the bit of a text is changed: in every copy of it, also in those that nobody reads any more, or in one. */
-type Where = 'everywhere' | 'once';
+/** Where the bit of a text is changed: in every copy of it, also in those that nobody reads any more, or in one, or either. */
+type Where = 'everywhere' | 'either';
 
 /** A bit of a text that is in a file of SQLite's. */
 export function textKind(
@@ -113,7 +103,7 @@ export function textKind(
         // What many rows say is not of one.
         if (found.length === 0 || (where === 'everywhere' && found.length > 3)) continue;
         const bit = bitIn(piece.length, random);
-        const places = where === 'everywhere' ? found : [pick(found, random)];
+        const places = where === 'everywhere' || random() < 0.5 ? found : [pick(found, random)];
         for (const place of places) await flip(file, place * 8 + bit);
         const bits = places.map((place) => place * 8 + bit).join(', ');
         return `bits ${bits} of ${path.basename(file)}, ${JSON.stringify(piece.toString())}`;
@@ -123,15 +113,23 @@ export function textKind(
   };
 }
 
-/** Any bit of the pages of one tree: cells, what leads to them, and room that nobody uses. */
-export function pagesKind(file: string, tree: string, pageSize: number, pages: readonly number[]): Kind {
-  return {
-    name: `page of ${tree}`,
-    promised: false,
-    async rot(random) {
-      const bit = (pick(pages, random) - 1) * pageSize * 8 + bitIn(pageSize, random);
-      await flip(file, bit);
-      return `bit ${bit} of ${path.basename(file)}`;
-    },
-  };
+/** Any bit of the pages of each tree of a file: cells, what leads to them, and room that nobody uses. */
+export function pageKinds(file: string, nameOf: (tree: string) => string): Kind[] {
+  const db = new DatabaseSync(file, { readOnly: true });
+  const pages = db.prepare('SELECT name, pageno FROM dbstat').all();
+  const pageSize = Number(db.prepare('PRAGMA page_size').get()?.['page_size']);
+  db.close();
+  const byTree = Map.groupBy(pages, ({ name }) => String(name));
+  return [...byTree]
+    .toSorted(([one], [other]) => (one < other ? -1 : 1))
+    .map(([tree, of]) => ({
+      name: nameOf(tree),
+      promised: false,
+      async rot(random) {
+        const page = Number(pick(of, random)['pageno']);
+        const bit = (page - 1) * pageSize * 8 + bitIn(pageSize, random);
+        await flip(file, bit);
+        return `bit ${bit} of ${path.basename(file)}`;
+      },
+    }));
 }

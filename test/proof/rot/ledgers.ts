@@ -7,7 +7,7 @@ import { openSessions } from '../../../src/sessions.ts';
 import { openLocalStore } from '../../../src/stores/local.ts';
 import { openUsage } from '../../../src/usage.ts';
 import { indexPath } from '../../../src/usagefile.ts';
-import { fileKind, type Kind, textKind } from './kinds.ts';
+import { fileKind, type Kind, pageKinds, textKind } from './kinds.ts';
 import { type Made, pullHere } from './made.ts';
 
 /** A file of the host's, and what must hold whatever bit of it rots. */
@@ -16,16 +16,23 @@ export interface LedgerKind extends Kind {
   check: () => Promise<string | undefined>;
 }
 
+/** What most of an answer is made from. */
+const summedUp = /^page of (rollup|sessions|models) /;
+
 export async function ledgerKinds(made: Made): Promise<LedgerKind[]> {
   const host = path.join(made.world.dataDir, 'host');
   const usage = indexPath(made.world.dataDir);
   const sums = await sumsOf(made);
+  const sameSums = async (): Promise<string | undefined> => {
+    const now = await sumsOf(made);
+    return now === sums || now === 'not complete' ? undefined : `other sums: ${now}`;
+  };
   const kind = (name: string, file: string, check: LedgerKind['check']): LedgerKind => ({
     ...fileKind(name, [file], false),
     check: () => promised(check),
   });
   const row = (name: string, file: string, texts: string[], check: LedgerKind['check']): LedgerKind => ({
-    ...textKind({ name, promised: false }, file, texts, 'once'),
+    ...textKind({ name, promised: false }, file, texts, 'either'),
     check: () => promised(check),
   });
   const deliveries = path.join(host, 'deliveries.sqlite');
@@ -45,10 +52,10 @@ export async function ledgerKinds(made: Made): Promise<LedgerKind[]> {
     ),
     kind('ledger of deliveries', deliveries, () => notTwice(made)),
     kind('ledger of what was shipped', ledger, () => allShipped(made)),
-    kind('index of usage', usage, async () => {
-      const now = await sumsOf(made);
-      return now === sums || now === 'not complete' ? undefined : `other sums: ${now}`;
-    }),
+    kind('index of usage', usage, sameSums),
+    ...pageKinds(usage, (tree) => `page of ${tree} in the index of usage`)
+      .filter(({ name }) => summedUp.test(name))
+      .map((one) => ({ ...one, check: () => promised(sameSums) })),
   ];
 }
 
