@@ -10,6 +10,7 @@ export async function setup(): Promise<void> {
   const sources = await readdir(path.join(project, 'src'), { recursive: true });
   const files = [
     'package.json',
+    'build.ts',
     ...sources.filter((file) => file.endsWith('.ts')).map((file) => `src/${file}`),
   ];
   const changes = await Promise.all(files.map((file) => changedAt(path.join(project, file))));

@@ -5,6 +5,7 @@ import { codeIn } from '../logline.ts';
 import type { Ending, FailedItem } from '../report.ts';
 import { type Heartbeat, heartbeatOf } from './heartbeat.ts';
 import { alertOnJob, type AlertSurroundings } from './hostalerts.ts';
+import { keepSettings } from './keptsettings.ts';
 import { type Ledger, ledgerFile, openLedger } from './ledger.ts';
 import { tellRunEnd } from './telljobs.ts';
 import { reasonOf, type Verdict, verdictOf } from './streak.ts';
@@ -253,7 +254,6 @@ async function followUp(
 
 /** A full disk, say, which is the very thing to be told. */
 async function keptSettings({ config, warn }: Attending): Promise<void> {
-  const { keepSettings } = await import('./keptsettings.ts');
   try {
     await keepSettings(config);
   } catch (error) {
