@@ -31,10 +31,10 @@ export async function tellRunEnd(around: Telling, end: RunEnd): Promise<void> {
     if (textfile === undefined && !existsSync(ledgerFile(config))) return;
     const ledger = openLedger(ledgerFile(config), warn);
     let report: JobReport;
-    let states: JobReport[];
+    let states: JobReport[] = [];
     try {
       report = ledger.noteEnd(end);
-      states = ledger.jobStates();
+      if (textfile !== undefined) states = ledger.jobStates();
     } finally {
       ledger.close();
     }
