@@ -1,11 +1,13 @@
+import { availableParallelism } from 'node:os';
 import { changedSince, type Named, overlapMs, pruneChanges, reliableMs } from './changes.ts';
 import { describe, failedWith, messageOf, NexusError } from './errors.ts';
 import type { Card, Nexus } from './nexus.ts';
 import type { Store } from './stores/store.ts';
 import { openCounting } from './usagecount.ts';
 import { factIn, type IndexFile, IndexGone, setFact } from './usagefile.ts';
-import { type Lines, readLines } from './usagelines.ts';
 import { mailIn } from './usagemail.ts';
+import type { Part } from './usagereader.ts';
+import { openReaders } from './usagereaders.ts';
 import { type Chunk, openStates, type State } from './usagestate.ts';
 
 export interface CatchUpProgress {
@@ -23,9 +25,6 @@ export interface CatchUpOptions {
 
 /** The whole list is compared this often, ms. */
 const listEveryMs = 86_400_000;
-/** A transcript's bytes are taken up in transactions of about so many calls or bytes. */
-const chunkCalls = 1000;
-const chunkBytes = 8 * 1024 * 1024;
 /** A time further ahead than this is none, ms. */
 const aheadMs = 366 * 86_400_000;
 /** More than so many that the feed names of an agent, and this part of its transcripts, are compared as a list. */
@@ -33,6 +32,8 @@ const mostSingly = 50;
 const listShare = 1 / 20;
 /** Transcripts read at once. */
 const readers = 24;
+/** From so many bytes on, another thread reads lines as well. */
+const muchBytes = 32 * 1024 * 1024;
 /** With more than these to be read anew, all is: what is counted of one is found by reading through all. */
 const mostAnew = 50;
 const mostTries = 20;
@@ -54,6 +55,7 @@ interface Run {
   refused: number;
   /** Transcripts whose calls were taken back. */
   takenBack: number;
+  readers: ReturnType<typeof openReaders>;
   read: (bytes: number) => void;
 }
 
@@ -284,19 +286,18 @@ export function openCatchUp(
       });
       return 'read';
     }
-    const lines = readLines({
+    const reader = run.readers.open({
       lines: state?.lines ?? 0,
       asked: state?.asked ?? false,
       latest: now().getTime() + aheadMs,
     });
     const seam = Buffer.from(state?.seam ?? []);
     let from = readTo;
-    let sinceTaken = 0;
 
-    const submit = async (taken: Lines, ended: boolean, last: boolean): Promise<boolean> => {
-      const mail = taken.asked === undefined ? undefined : mailIn(taken.asked, card.agent);
-      const latest = lines.seam();
-      const chunk: Chunk = { from, lines: taken, seam: latest.length > 0 ? latest : seam, tail: ended, mail };
+    const submit = async (part: Part, last: boolean): Promise<boolean> => {
+      const { lines, ended } = part;
+      const mail = lines.asked === undefined ? undefined : mailIn(lines.asked, card.agent);
+      const chunk: Chunk = { from, lines, seam: part.seam.length > 0 ? part.seam : seam, tail: ended, mail };
       let took = false;
       await commit(() => {
         took = false;
@@ -306,33 +307,37 @@ export function openCatchUp(
         if (last) done();
         took = true;
       });
-      from += taken.bytes;
-      sinceTaken = 0;
+      from += lines.bytes;
       return took;
     };
 
-    let compared = 0;
-    for await (const piece of nexus.read(card.agent, card.transcript, readTo - seam.length, card.length)) {
-      let bytes = Buffer.from(piece.buffer, piece.byteOffset, piece.byteLength);
-      if (compared < seam.length) {
-        const part = bytes.subarray(0, seam.length - compared);
-        if (!part.equals(seam.subarray(compared, compared + part.length)) && state !== undefined)
-          return await anew(run, card, state);
-        compared += part.length;
-        bytes = bytes.subarray(part.length);
-      }
-      lines.read(bytes);
-      run.read(bytes.length);
-      sinceTaken += bytes.length;
-      if (sinceTaken >= chunkBytes || lines.calls() >= chunkCalls) {
-        if (!(await submit(lines.take(), false, false))) return 'again';
+    const following = card.complete ? 'never' : 'nothing';
+    let position = readTo - seam.length;
+    try {
+      for await (const piece of nexus.read(card.agent, card.transcript, position, card.length)) {
+        let bytes = Buffer.from(piece.buffer, piece.byteOffset, piece.byteLength);
+        const compared = position - (readTo - seam.length);
+        position += bytes.length;
+        if (compared < seam.length) {
+          const part = bytes.subarray(0, seam.length - compared);
+          if (!part.equals(seam.subarray(compared, compared + part.length)) && state !== undefined)
+            return await anew(run, card, state);
+          bytes = bytes.subarray(part.length);
+        }
+        run.read(bytes.length);
+        const last = position === card.length;
+        if (last) run.refused = 0;
+        const part = await reader.read(bytes, last ? following : 'more');
+        if (part === undefined) continue;
+        if (!(await submit(part, last))) return 'again';
+        if (last) return 'read';
         if (run.signal?.aborted === true) return 'stopped';
       }
+    } finally {
+      reader.close();
     }
-    run.refused = 0;
-    const ended = card.complete && lines.waiting() > 0;
-    if (ended) lines.end();
-    return (await submit(lines.take(), ended, true)) ? 'read' : 'again';
+    // It ended before the length that its card says: what is missing is told by the next look at it.
+    return 'again';
   }
 
   async function anew(run: Run, card: Card, state: State): Promise<'again'> {
@@ -371,6 +376,7 @@ export function openCatchUp(
       signal,
       refused: 0,
       takenBack: 0,
+      readers: openReaders(told.bytesTotal > muchBytes && availableParallelism() > 1),
       read(bytes) {
         told.bytes += bytes;
         progress?.(told);
@@ -391,7 +397,11 @@ export function openCatchUp(
         progress?.(told);
       }
     };
-    await Promise.all(Array.from({ length: readers }, reader));
+    try {
+      await Promise.all(Array.from({ length: readers }, reader));
+    } finally {
+      await run.readers.close();
+    }
     if (failed !== undefined) throw failed.error;
   };
 }
