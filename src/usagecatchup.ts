@@ -1,8 +1,10 @@
 import { availableParallelism } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { changedSince, type Named, overlapMs, pruneChanges, reliableMs } from './changes.ts';
 import { describe, failedWith, messageOf, NexusError } from './errors.ts';
 import type { Card, Nexus } from './nexus.ts';
 import type { Store } from './stores/store.ts';
+import { slots } from './slots.ts';
 import { openCounting } from './usagecount.ts';
 import { factIn, type IndexFile, IndexGone, setFact } from './usagefile.ts';
 import { mailIn } from './usagemail.ts';
@@ -32,12 +34,16 @@ const mostSingly = 50;
 const listShare = 1 / 20;
 /** Transcripts read at once. */
 const readers = 24;
-/** From so many bytes on, another thread reads lines as well. */
-const muchBytes = 32 * 1024 * 1024;
+/** Transcripts in hand at once: what was read of the others waits to be written, many in one transaction. */
+const inHand = 64;
+/** From so many bytes on, another thread reads the lines. */
+const muchBytes = 16 * 1024 * 1024;
 /** With more than these to be read anew, all is: what is counted of one is found by reading through all. */
 const mostAnew = 50;
 const mostTries = 20;
 const mostTogether = 16;
+/** Where much is to be read, what is to be written waits so long for more of it, ms. */
+const gatherMs = 10;
 const mostRefused = 3;
 
 interface Pending {
@@ -56,6 +62,8 @@ interface Run {
   /** Transcripts whose calls were taken back. */
   takenBack: number;
   readers: ReturnType<typeof openReaders>;
+  /** Lets so many read at once. */
+  reading: ReturnType<typeof slots>;
   read: (bytes: number) => void;
 }
 
@@ -91,6 +99,8 @@ export function openCatchUp(
   const countKnown = db.prepare('SELECT agent, count(*) AS count FROM transcripts GROUP BY agent');
   let waiting: Waiting[] = [];
   let flushing: Promise<void> | undefined;
+  /** Transcripts in hand, where much is to be read. */
+  let unsettled = 0;
 
   /** Runs `work` in a transaction, with whatever else is handed in during this turn of the event loop. */
   async function commit(work: () => void): Promise<void> {
@@ -102,6 +112,10 @@ export function openCatchUp(
 
   /** A turn of the event loop, and further ones while each brings more: they share a transaction. */
   async function gather(): Promise<void> {
+    if (waiting.length < unsettled) {
+      await sleep(gatherMs);
+      return;
+    }
     let before: number;
     do {
       before = waiting.length;
@@ -286,11 +300,6 @@ export function openCatchUp(
       });
       return 'read';
     }
-    const reader = run.readers.open({
-      lines: state?.lines ?? 0,
-      asked: state?.asked ?? false,
-      latest: now().getTime() + aheadMs,
-    });
     const seam = Buffer.from(state?.seam ?? []);
     let from = readTo;
 
@@ -311,33 +320,48 @@ export function openCatchUp(
       return took;
     };
 
+    const isStopped = (): boolean => run.signal?.aborted === true;
     const following = card.complete ? 'never' : 'nothing';
-    let position = readTo - seam.length;
-    try {
-      for await (const piece of nexus.read(card.agent, card.transcript, position, card.length)) {
-        let bytes = Buffer.from(piece.buffer, piece.byteOffset, piece.byteLength);
-        const compared = position - (readTo - seam.length);
-        position += bytes.length;
-        if (compared < seam.length) {
-          const part = bytes.subarray(0, seam.length - compared);
-          if (!part.equals(seam.subarray(compared, compared + part.length)) && state !== undefined)
-            return await anew(run, card, state);
-          bytes = bytes.subarray(part.length);
+
+    /** Takes up all but the last part, which it gives back: who waits for that one's transaction reads nothing. */
+    const read = async (): Promise<Part | 'again' | 'stopped'> => {
+      if (isStopped()) return 'stopped';
+      const reader = run.readers.open({
+        lines: state?.lines ?? 0,
+        asked: state?.asked ?? false,
+        latest: now().getTime() + aheadMs,
+      });
+      const begin = readTo - seam.length;
+      let position = begin;
+      try {
+        for await (const piece of nexus.read(card.agent, card.transcript, begin, card.length)) {
+          let bytes = Buffer.from(piece.buffer, piece.byteOffset, piece.byteLength);
+          const compared = position - begin;
+          position += bytes.length;
+          if (compared < seam.length) {
+            const part = bytes.subarray(0, seam.length - compared);
+            if (!part.equals(seam.subarray(compared, compared + part.length)) && state !== undefined)
+              return await anew(run, card, state);
+            bytes = bytes.subarray(part.length);
+          }
+          run.read(bytes.length);
+          const last = position === card.length;
+          const part = await reader.read(bytes, last ? following : 'more');
+          if (part === undefined) continue;
+          if (last) return part;
+          if (!(await submit(part, false))) return 'again';
+          if (isStopped()) return 'stopped';
         }
-        run.read(bytes.length);
-        const last = position === card.length;
-        if (last) run.refused = 0;
-        const part = await reader.read(bytes, last ? following : 'more');
-        if (part === undefined) continue;
-        if (!(await submit(part, last))) return 'again';
-        if (last) return 'read';
-        if (run.signal?.aborted === true) return 'stopped';
+        // It ended before the length that its card says: the next look at it tells why.
+        return 'again';
+      } finally {
+        reader.close();
       }
-    } finally {
-      reader.close();
-    }
-    // It ended before the length that its card says: what is missing is told by the next look at it.
-    return 'again';
+    };
+    const last = await run.reading(read);
+    if (typeof last === 'string') return last;
+    run.refused = 0;
+    return (await submit(last, true)) ? 'read' : 'again';
   }
 
   async function anew(run: Run, card: Card, state: State): Promise<'again'> {
@@ -371,12 +395,14 @@ export function openCatchUp(
         .flatMap(({ agent, name }) => cards.get(`${agent}/${name}`) ?? [])
         .reduce((sum, card) => sum + Math.max(0, bytesOf(card)), 0),
     );
+    const isMuch = told.bytesTotal > muchBytes;
     const run: Run = {
       cards,
       signal,
       refused: 0,
       takenBack: 0,
-      readers: openReaders(told.bytesTotal > muchBytes && availableParallelism() > 1),
+      readers: openReaders(isMuch && availableParallelism() > 1),
+      reading: slots(readers),
       read(bytes) {
         told.bytes += bytes;
         progress?.(told);
@@ -384,11 +410,13 @@ export function openCatchUp(
     };
     const queue = pending.values();
     let failed: { error: unknown } | undefined;
-    const reader = async (): Promise<void> => {
+    const settling = async (): Promise<void> => {
       for (const one of queue) {
         if (signal?.aborted === true || failed !== undefined) return;
         try {
+          if (isMuch) unsettled++;
           await settle(run, one);
+          if (isMuch) unsettled--;
         } catch (error) {
           failed ??= { error };
           return;
@@ -398,8 +426,9 @@ export function openCatchUp(
       }
     };
     try {
-      await Promise.all(Array.from({ length: readers }, reader));
+      await Promise.all(Array.from({ length: isMuch ? inHand : readers }, settling));
     } finally {
+      unsettled = 0;
       await run.readers.close();
     }
     if (failed !== undefined) throw failed.error;

@@ -84,5 +84,5 @@ export function openReaders(withThread: boolean): {
 
 /** The memory to hand over; what is part of something larger is copied. */
 function owned({ buffer, byteLength }: Uint8Array): ArrayBuffer[] {
-  return buffer instanceof ArrayBuffer && byteLength > 0 ? [buffer] : [];
+  return buffer instanceof ArrayBuffer && byteLength === buffer.byteLength ? [buffer] : [];
 }
