@@ -1,10 +1,10 @@
 import { availableParallelism } from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { changedSince, type Named, overlapMs, pruneChanges, reliableMs } from './changes.ts';
-import { describe, failedWith, messageOf, NexusError } from './errors.ts';
+import { describe, failedWith, NexusError } from './errors.ts';
 import type { Card, Nexus } from './nexus.ts';
 import type { Store } from './stores/store.ts';
 import { slots } from './slots.ts';
+import { openCommits } from './usagecommits.ts';
 import { openCounting } from './usagecount.ts';
 import { factIn, type IndexFile, IndexGone, setFact } from './usagefile.ts';
 import { mailIn } from './usagemail.ts';
@@ -41,9 +41,6 @@ const muchBytes = 16 * 1024 * 1024;
 /** With more than these to be read anew, all is: what is counted of one is found by reading through all. */
 const mostAnew = 50;
 const mostTries = 20;
-const mostTogether = 16;
-/** Where much is to be read, what is to be written waits so long for more of it, ms. */
-const gatherMs = 10;
 const mostRefused = 3;
 
 interface Pending {
@@ -65,12 +62,6 @@ interface Run {
   /** Lets so many read at once. */
   reading: ReturnType<typeof slots>;
   read: (bytes: number) => void;
-}
-
-interface Waiting {
-  work: () => void;
-  resolve: () => void;
-  reject: (error: unknown) => void;
 }
 
 /**
@@ -97,65 +88,7 @@ export function openCatchUp(
     'SELECT agent, name, length, complete, read_to, tail, key, trigger, host, unreadable FROM transcripts',
   );
   const countKnown = db.prepare('SELECT agent, count(*) AS count FROM transcripts GROUP BY agent');
-  let waiting: Waiting[] = [];
-  let flushing: Promise<void> | undefined;
-  /** Transcripts in hand, where much is to be read. */
-  let unsettled = 0;
-
-  /** Runs `work` in a transaction, with whatever else is handed in during this turn of the event loop. */
-  async function commit(work: () => void): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    waiting.push({ work, resolve, reject });
-    flushing ??= flush();
-    await promise;
-  }
-
-  /** A turn of the event loop, and further ones while each brings more: they share a transaction. */
-  async function gather(): Promise<void> {
-    if (waiting.length < unsettled) {
-      await sleep(gatherMs);
-      return;
-    }
-    let before: number;
-    do {
-      before = waiting.length;
-      await new Promise(setImmediate);
-    } while (waiting.length > before && waiting.length < mostTogether);
-  }
-
-  async function flush(): Promise<void> {
-    while (waiting.length > 0) {
-      await gather();
-      const batch = waiting;
-      waiting = [];
-      try {
-        await taken(batch);
-      } catch (error) {
-        // What cannot be counted of one transcript must not keep those that happen to share its transaction.
-        if (batch.length > 1 && failedWith(error, 'corrupt'))
-          for (const one of batch) await taken([one]).catch(one.reject);
-        else for (const { reject } of batch) reject(error);
-      }
-    }
-    flushing = undefined;
-  }
-
-  async function taken(batch: readonly Waiting[]): Promise<void> {
-    try {
-      const done = await index.write(() => {
-        counting.begin();
-        for (const { work } of batch) work();
-        counting.flush();
-      });
-      if (done === 'gone') throw new IndexGone();
-    } catch (error) {
-      if (error instanceof NexusError || error instanceof IndexGone) throw error;
-      throw new NexusError('corrupt', `What it holds cannot be counted: ${messageOf(error)}.`, {
-        cause: error,
-      });
-    }
-    for (const { resolve } of batch) resolve();
-  }
+  const { commit, expect } = openCommits(index, counting);
 
   /** Finds what may have changed and notes it; answers the cards that were read on the way. */
   async function look(): Promise<Map<string, Card>> {
@@ -414,9 +347,7 @@ export function openCatchUp(
       for (const one of queue) {
         if (signal?.aborted === true || failed !== undefined) return;
         try {
-          if (isMuch) unsettled++;
           await settle(run, one);
-          if (isMuch) unsettled--;
         } catch (error) {
           failed ??= { error };
           return;
@@ -425,10 +356,13 @@ export function openCatchUp(
         progress?.(told);
       }
     };
+    const expected = isMuch ? 1 : 0;
+    expect(inHand * expected);
     try {
-      await Promise.all(Array.from({ length: isMuch ? inHand : readers }, settling));
+      await Promise.all(
+        Array.from({ length: isMuch ? inHand : readers }, () => settling().finally(() => expect(-expected))),
+      );
     } finally {
-      unsettled = 0;
       await run.readers.close();
     }
     if (failed !== undefined) throw failed.error;
