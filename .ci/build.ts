@@ -63,7 +63,7 @@ const builtins: Plugin = {
 
 await rm(outdir, { recursive: true, force: true });
 await build({
-  entryPoints: ['main.ts', 'indexer.ts'].map((name) => path.join(source, name)),
+  entryPoints: ['main.ts', 'indexer.ts', 'usagereading.ts'].map((name) => path.join(source, name)),
   outdir,
   chunkNames: 'chunks/[name]-[hash]',
   bundle: true,
