@@ -26,3 +26,8 @@ test('of a page of very many very short lines as many are shown as a browser can
   expect(shown).toBe(2000);
   expect(shown + Number(left.replace(',', ''))).toBe(60_000);
 });
+
+test('a session that has called no model is found among the others', async () => {
+  expect(await show('/sessions?text=SHORT')).toContain('href="./sessions/main/short"');
+  expect(await show('/sessions?model=m')).toContain('No session fits.');
+});

@@ -21,7 +21,10 @@ const columns: [order: (typeof sessionOrders)[number] | undefined, title: string
   ['cost', 'Cost', 'n'],
 ];
 
-/** Sessions that were found, each with what it has cost in the time that is asked for. */
+/**
+ * Sessions that were found, each with what it has cost in the time that is asked for; also those that have called no
+ * model, as they are in the archive like the others.
+ */
 export async function sessionsPage(view: View): Promise<Page> {
   const agents = agentsIn(view);
   const order = choice(view, 'order', ['start', 'cost', 'tokens', 'calls', 'end']);
@@ -39,6 +42,7 @@ export async function sessionsPage(view: View): Promise<Page> {
     ...filter,
     ...(agents === undefined ? {} : { agent: agents }),
     ...(text === undefined ? {} : { text: text.slice(0, 200) }),
+    uncalled: true,
     order,
     ascending,
     limit: pageSize,
@@ -72,7 +76,7 @@ ${
   sessions.length === 0
     ? nothingFound(view, page, narrowed, answer)
     : html`<div class="scroll"><table class="list"><thead><tr>${heads}</tr></thead><tbody>${sessions.map((session) => rowOf(view, session))}</tbody></table></div>
-<nav class="pages" aria-label="Pages of the list"><span>${formatCount(first)}–${formatCount(first + sessions.length - 1)} of ${formatItems(found, 'session')} with calls of a model</span>
+<nav class="pages" aria-label="Pages of the list"><span>${formatCount(first)}–${formatCount(first + sessions.length - 1)} of ${formatItems(found, 'session')}</span>
 ${page > 1 ? html`<a rel="prev" href="${link(view, ['sessions'], { ...place, page: page - 1 })}">Previous</a>` : ''}
 ${first + sessions.length - 1 < found ? html`<a rel="next" href="${link(view, ['sessions'], { ...place, page: page + 1 })}">Next</a>` : ''}</nav>`
 }

@@ -29,7 +29,13 @@ export async function transcriptPage(view: View): Promise<Page> {
       hint: 'Look for it among the sessions.',
     });
   const name = `${agent}/${sessionOf(transcript)}`;
-  const answer = await usage.sessions({ session: [name], agent: [agent], tz: view.timeZone, limit: 1 });
+  const answer = await usage.sessions({
+    session: [name],
+    agent: [agent],
+    uncalled: true,
+    tz: view.timeZone,
+    limit: 1,
+  });
   const session = answer.sessions[0];
   const models =
     session === undefined ? [] : (await usage.query({ by: ['model'], session: [name], agent: [agent] })).rows;
