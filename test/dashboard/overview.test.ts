@@ -108,7 +108,7 @@ describe.each([
 
 test('hosts are shown with when they last sent something, and how long after the event that was', async () => {
   expect(await text('/')).toMatch(
-    /Hosts Host Last upload Lag Transcripts Size claw-box 2 h ago 7 min 189 [\d.]+ MiB nas 5 h ago 7 min 48 \d+ KiB/,
+    /Hosts Host Last upload Lag Transcripts Size claw-box 2 h ago lag 7 min 7 min 189 [\d.]+ MiB nas 5 h ago lag 7 min 7 min 48 \d+ KiB/,
   );
 });
 

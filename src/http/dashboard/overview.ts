@@ -189,11 +189,14 @@ function hostTable(hosts: readonly HostStanding[] | undefined, now: Date): Html 
       'No host has uploaded anything yet.',
       html`<code>nexus install</code> on a host sets up timers that do.`,
     );
-  return html`<div class="scroll"><table class="plain"><thead><tr><th scope="col">Host</th><th scope="col">Last upload</th><th scope="col" title="From the latest event to its upload">Lag</th><th scope="col" class="n">Transcripts</th><th scope="col" class="n wide">Size</th></tr></thead><tbody>${hosts.map(
+  return html`<div class="scroll"><table class="plain"><thead><tr><th scope="col">Host</th><th scope="col">Last upload</th><th scope="col" class="wide" title="From the latest event to its upload">Lag</th><th scope="col" class="n">Transcripts</th><th scope="col" class="n wide">Size</th></tr></thead><tbody>${hosts.map(
     ({ host, transcripts, bytes, uploadedAt, eventAt, active }) => {
-      const lag =
-        eventAt === undefined ? undefined : Math.max(0, Date.parse(uploadedAt) - Date.parse(eventAt));
-      return html`<tr><th scope="row" class="cut">${host}</th><td><time datetime="${uploadedAt}" title="${uploadedAt}">${formatAge(new Date(uploadedAt), now)}</time></td><td>${lag === undefined || Number.isNaN(lag) ? html`<span class="none">–</span>` : html`<span title="Latest event: ${eventAt}">${formatDuration(lag)}</span>`}</td><td class="n" title="${formatItems(active, 'active one')}">${formatCount(transcripts)}</td><td class="n wide">${formatBytes(bytes)}</td></tr>`;
+      const behind =
+        eventAt === undefined ? Number.NaN : Math.max(0, Date.parse(uploadedAt) - Date.parse(eventAt));
+      const lag = Number.isNaN(behind)
+        ? html`<span class="none">–</span>`
+        : html`<span title="Latest event: ${eventAt}">${formatDuration(behind)}</span>`;
+      return html`<tr><th scope="row" class="cut">${host}</th><td><time datetime="${uploadedAt}" title="${uploadedAt}">${formatAge(new Date(uploadedAt), now)}</time><span class="slim quiet"><br>lag ${lag}</span></td><td class="wide">${lag}</td><td class="n" title="${formatItems(active, 'active one')}">${formatCount(transcripts)}</td><td class="n wide">${formatBytes(bytes)}</td></tr>`;
     },
   )}</tbody></table></div>`;
 }

@@ -113,9 +113,11 @@ function filled(labels: string[], unit: 'day' | 'week' | 'month'): string[] {
 function table(view: View, by: readonly Dimension[], rows: readonly UsageRow[], totals: Sums): Html {
   const greatest = Math.max(...rows.map(({ cost: known }) => known ?? 0));
   const shown = rows.slice(0, mostRows);
+  // A phone has no room for it beside two names.
+  const callsKind = by.length > 1 ? 'n wide' : 'n';
   const figures = (sums: Sums) =>
-    html`<td class="n">${cost(sums)}</td><td class="n">${tokens(sums.total)}</td>${[sums.input, sums.output, sums.cacheRead, sums.cacheWrite].map((count) => html`<td class="n wide" title="${formatCount(count)}">${tokens(count)}</td>`)}<td class="n">${formatCount(sums.calls)}</td>`;
-  return html`<div class="scroll"><table class="list sums"><thead><tr>${by.map((name) => html`<th scope="col">${name[0]?.toUpperCase()}${name.slice(1)}</th>`)}<th scope="col" class="wide"><span class="away">Share</span></th><th scope="col" class="n">Cost</th><th scope="col" class="n">Tokens</th><th scope="col" class="n wide">Input</th><th scope="col" class="n wide">Output</th><th scope="col" class="n wide">Cache read</th><th scope="col" class="n wide">Cache write</th><th scope="col" class="n">Calls</th></tr></thead>
+    html`<td class="n">${cost(sums)}</td><td class="n">${tokens(sums.total)}</td>${[sums.input, sums.output, sums.cacheRead, sums.cacheWrite].map((count) => html`<td class="n wide" title="${formatCount(count)}">${tokens(count)}</td>`)}<td class="${callsKind}">${formatCount(sums.calls)}</td>`;
+  return html`<div class="scroll"><table class="list sums"><thead><tr>${by.map((name) => html`<th scope="col">${name[0]?.toUpperCase()}${name.slice(1)}</th>`)}<th scope="col" class="wide"><span class="away">Share</span></th><th scope="col" class="n">Cost</th><th scope="col" class="n">Tokens</th><th scope="col" class="n wide">Input</th><th scope="col" class="n wide">Output</th><th scope="col" class="n wide">Cache read</th><th scope="col" class="n wide">Cache write</th><th scope="col" class="${callsKind}">Calls</th></tr></thead>
 <tbody>${shown.map(
     (row) =>
       html`<tr>${by.map((name) => html`<th scope="row" class="cut">${label(view, name, row[name] ?? 'unknown')}</th>`)}<td class="wide bars">${bar(row.cost ?? 0, greatest)}</td>${figures(row)}</tr>
