@@ -124,7 +124,7 @@ function stretchesOf(now: Date, timeZone: string) {
 }
 
 /** Labels of the last days, today's last. */
-export function lastDays(now: Date, timeZone: string, count: number): string[] {
+function lastDays(now: Date, timeZone: string, count: number): string[] {
   const today = Math.floor((now.getTime() + daysIn(timeZone).offset(now.getTime())) / 86_400_000);
   return Array.from({ length: count }, (_, nth) => dayLabel(today - count + 1 + nth));
 }
