@@ -59,14 +59,14 @@ const layers: [name: string, files: RegExp][] = [
   ['the terminal', /^(input|output)\.ts$/],
   [
     'nouns',
-    /^(sessions|changes|usage\w*|prices\w*|webhook\w+|alerts|alertsettings|budgets|budgetsettings|putiosettings|keys|config|secrets|sources|report|storecheck|storecopy|storecontents|signins|jobreports)\.ts$/,
+    /^(sessions|changes|usage\w*|prices\w*|webhook\w+|alerts|alertsettings|budgets|budgetsettings|putiosettings|keys|config|secrets|sources|report|storecheck|storecopy|storecontents|signins|jobreports|damage)\.ts$/,
   ],
   ['stores', /^stores\/(?!store\.ts)/],
   [
     'words and rules',
     /^(agents|transcripts|nexus|mailbox|payload|transfer|exactjson|configfile|logline|settings|jsonschema|context|format|table|nearest|slots)\.ts$|^stores\/store\.ts$/,
   ],
-  ['locks and disk', /^(processlock|diskerrors)\.ts$/],
+  ['locks and disk', /^(processlock|diskerrors|walcheck)\.ts$/],
   ['errors', /^errors\.ts$/],
 ];
 

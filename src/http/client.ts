@@ -7,6 +7,7 @@ import { type Card, maxChunkBytes, type Nexus } from '../nexus.ts';
 import { checkTranscript } from '../transcripts.ts';
 import { readBytes } from './clientread.ts';
 import { type ClientOptions, notNexus, openConnection } from './connection.ts';
+import { brokenIn } from './mailboxwire.ts';
 import type { Answer } from './request.ts';
 import {
   cardSchema,
@@ -26,9 +27,15 @@ export type { ClientOptions } from './connection.ts';
 const compressFrom = 1024;
 /** The endpoint reads every byte before it answers. */
 const digestTimeoutMs = 10 * 60_000;
+/** As long as it takes to read a whole archive, or nearly. */
+const damageTimeoutMs = 6 * 3_600_000;
 const cardsPerPage = 1000;
 
 const storeSchema = z.object({ id: z.string().min(1) });
+const damageSchema = z.object({
+  damaged: z.array(z.object({ item: z.string(), reason: z.string() })),
+  more: z.number().int().nonnegative(),
+});
 const markSchema = z.object({ mark: z.string().nullable() });
 const pageSchema = z.object({ sessions: z.array(cardSchema), next: z.string().nullable() });
 const compressed = promisify(zstdCompress);
@@ -130,14 +137,27 @@ export function openClient(options: ClientOptions): Nexus {
       });
     },
 
-    async *list({ agent, since, after } = {}) {
+    async *damage() {
+      const ask = { method: 'GET', path: '/api/store/damage', timeoutMs: damageTimeoutMs } as const;
+      const { damaged, more } = (await connection.json(damageSchema, { ...ask, expect: [200] })).value;
+      yield* damaged;
+      if (more > 0) yield { item: endpoint.base, reason: `${more} more are damaged.` };
+    },
+
+    async *list({ agent, since, after, damaged } = {}) {
       let cursor = after === undefined ? undefined : cursorOf(after);
       for (;;) {
         const query = new URLSearchParams({ limit: String(cardsPerPage) });
         if (agent !== undefined) query.set('agentId', checkAgentId(agent));
         if (since !== undefined) query.set('since', since);
         if (cursor !== undefined) query.set('cursor', cursor);
-        const page = await json(pageSchema, `/api/sessions?${query.toString()}`);
+        const ask = { method: 'GET', path: `/api/sessions?${query.toString()}` } as const;
+        const { value: page, headers: said } = await connection.json(pageSchema, { ...ask, expect: [200] });
+        for (const { id, reason } of brokenIn(said.get(headers.broken)) ?? []) {
+          if (damaged === undefined) throw new NexusError('corrupt', reason);
+          const [of = '', transcript = ''] = id.split('/');
+          damaged({ agent: of, transcript, item: id, reason });
+        }
         yield* page.sessions;
         if (page.next === null) return;
         cursor = page.next;

@@ -110,7 +110,9 @@ test('a ledger of the version before is taken over, without the messages that no
   const id = await host.receive();
   await host.pull();
   const db = new DatabaseSync(file());
-  db.exec(`ALTER TABLE deliveries DROP COLUMN incoming;
+  db.exec(`DROP TRIGGER deliveries_without_sum; DROP TRIGGER batches_without_sum;
+    ALTER TABLE deliveries DROP COLUMN sum; ALTER TABLE batches DROP COLUMN sum;
+    ALTER TABLE deliveries DROP COLUMN incoming;
     UPDATE batches SET message = 'old'; PRAGMA user_version = 1`);
   db.close();
   await host.receive();

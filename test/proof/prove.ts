@@ -10,7 +10,9 @@ import { type Proved, reportOf } from './report.ts';
 import { readCaught } from './seeds/caught.ts';
 
 // In the order of the report; each is loaded when it runs.
-const parts: Record<string, () => Promise<Part>> = {};
+const parts: Record<string, () => Promise<Part>> = {
+  rot: async () => (await import('./rot.ts')).rot,
+};
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
