@@ -157,7 +157,7 @@ describe('each effect has one home', () => {
     ['the Azure SDK', /^@azure\//, /^stores\/azure/],
     // A program that hangs is ended with all that it began, which execa waits for.
     ['child processes', /^node:(child_process|cluster)$/, /^systemd\/command\.ts$/],
-    ['threads', /^node:worker_threads$/, /^(indexer|commands\/usagethread)\.ts$/],
+    ['threads', /^node:worker_threads$/, /^(indexer|usagereaders|usagereading|commands\/usagethread)\.ts$/],
     ['execa', /^execa$/, /^(openclaw\/cli|systemd\/command)\.ts$/],
     ['the network', /^node:(https?|net|tls|http2|dgram|dns.*)$/, /^http\//],
   ];

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { fstatSync } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { diskError, errnoOf } from '../diskerrors.ts';
@@ -99,7 +100,8 @@ export function localBlobs(database: Database, blobs: string, locks: string, wai
       if (length === undefined) throw new NexusError('not_found', `${name} is not stored.`);
       const handle = await openIfThere(file);
       try {
-        const size = (await handle?.stat())?.size;
+        // Of an open file it waits for nothing, and a turn of the event loop costs more.
+        const size = handle === undefined ? undefined : fstatSync(handle.fd).size;
         const after = await lengthOf(name);
         if (
           handle !== undefined &&

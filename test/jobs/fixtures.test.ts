@@ -13,6 +13,7 @@ import { locate } from '../../src/openclaw/locate.ts';
 import { emptyAudit } from '../../src/report.ts';
 import { openSessions } from '../../src/sessions.ts';
 import { openLocalStore } from '../../src/stores/local.ts';
+import { fixtures } from '../openclaw/fixtures.ts';
 import { type Host, makeHost } from './host.ts';
 
 interface Truth {
@@ -62,16 +63,7 @@ function blobOf(value: unknown): Buffer {
 
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
 
-describe.each([
-  'files-2026.2.26',
-  'files-2026.7.35',
-  'files-2026.7.35-live',
-  'sqlite-2026.8.1',
-  'sqlite-2026.9.6',
-  'sqlite-2026.9.6-live',
-  'sqlite-cold-2026.9.6',
-  'upgraded-2026.7.35-to-2026.9.6',
-])('%s', (fixture) => {
+describe.each(fixtures)('%s', (fixture) => {
   test('every transcript of truth.json is archived byte for byte, and nothing else is', async () => {
     host = await makeHost(fixture);
     const truth: Truth = JSON.parse(readFileSync(path.join(host.stateDir, 'truth.json'), 'utf8'));

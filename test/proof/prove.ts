@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util';
 import { machineOf } from './machine.ts';
 import type { Part, Result } from './part.ts';
 import { type Proved, reportOf } from './report.ts';
+import { readCaught } from './seeds/caught.ts';
 
 // In the order of the report; each is loaded when it runs.
 const parts: Record<string, () => Promise<Part>> = {
@@ -47,7 +48,14 @@ async function prove(names: string[]): Promise<void> {
     for (const { what, again } of result.broken) process.stderr.write(`BROKEN: ${what}\n  again: ${again}\n`);
     proved.push({ name: part.name, promise: part.promise, seconds: (Date.now() - from) / 1000, ...result });
     // After each part, so that what was seen is kept whatever becomes of the next.
-    await write({ began: began.toISOString(), minutes, seed, machine: await machineOf(), parts: proved });
+    await write({
+      began: began.toISOString(),
+      minutes,
+      seed,
+      machine: await machineOf(),
+      parts: proved,
+      caught: await readCaught(),
+    });
   }
   const broken = proved.reduce((sum, part) => sum + part.broken.length, 0);
   process.stdout.write(

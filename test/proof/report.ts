@@ -1,5 +1,6 @@
 import type { Machine } from './machine.ts';
 import type { Result, Table } from './part.ts';
+import type { Caught } from './seeds/caught.ts';
 
 export interface Proved extends Result {
   name: string;
@@ -14,10 +15,12 @@ export interface Report {
   seed: number;
   machine: Machine;
   parts: Proved[];
+  /** What became of the seeded bugs when these were last tried; see seeds/catch.ts. */
+  caught: Caught[];
 }
 
 /** REPORT.md: for who wants to know whether to trust Nexus, then for who wants to see it again. */
-export function reportOf({ began, minutes, seed, machine, parts }: Report): string {
+export function reportOf({ began, minutes, seed, machine, parts, caught }: Report): string {
   const broken = parts.reduce((sum, part) => sum + part.broken.length, 0);
   const verdict =
     broken === 0 ? 'Every promise below held.' : `**${broken} of the promises below did not hold.**`;
@@ -30,6 +33,7 @@ export function reportOf({ began, minutes, seed, machine, parts }: Report): stri
     `Node ${node}, SQLite ${sqlite}, ${system}, ${machine.cpus} × ${cpu}, ${memoryGiB} GiB` +
       `${machine.commit === undefined ? '' : `, commit ${machine.commit}`}.`,
     ...parts.flatMap(sectionOf),
+    ...caughtOf(caught),
   ];
   return `${lines.join('\n')}\n`;
 }
@@ -53,6 +57,18 @@ function sectionOf({ name, promise, seconds, counts, broken, left, tables = [] }
       broken.map(({ what, again }) => `${what} Again: \`${again.split('\n')[0]}\``),
     ),
     ...listOf('Not tried', left),
+  ];
+}
+
+function caughtOf(caught: readonly Caught[]): string[] {
+  if (caught.length === 0) return [];
+  const rows = caught.map(({ seed, file, part, by }) => [seed, file, part, by ?? '**not caught**']);
+  return [
+    '',
+    '## Seeded bugs',
+    '',
+    'That these checks can fail: each of these bugs was put into a copy of Nexus by `node test/proof/seeds/catch.ts`.',
+    ...tableOf({ title: '', columns: ['bug', 'in', 'part', 'what the part saw first'], rows }),
   ];
 }
 

@@ -3,6 +3,7 @@ import path from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { openUsage } from '../../src/usage.ts';
 import { type Host, makeHost } from '../jobs/host.ts';
+import { fixtures } from '../openclaw/fixtures.ts';
 
 interface Figures {
   calls: number;
@@ -17,18 +18,6 @@ interface Truth {
   byAgentDayModel: { agent: string; dayUtc: string; model: string; recorded?: Figures }[];
   cron?: { jobId?: string; id?: string }[];
 }
-
-const fixtures = [
-  'files-2026.2.26',
-  'files-2026.7.35',
-  'files-2026.7.35-live',
-  'sqlite-2026.8.1',
-  'sqlite-2026.9.6',
-  'sqlite-2026.9.6-live',
-  'sqlite-cold-2026.9.6',
-  'sqlite-coldfiles-2026.9.6',
-  'upgraded-2026.7.35-to-2026.9.6',
-];
 
 /** Every fixture shipped by a real backfill, and what is counted of it. */
 export function goldenTests(): void {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { onTestFinished } from 'vitest';
 import type { Usage } from '../../src/usage.ts';
+import type { UsageRow } from '../../src/usagequery.ts';
 
 /** What is stored: `agent/transcript` → its text, and whether it is complete. */
 export type Stored = Map<string, { text: string; complete: boolean }>;
@@ -150,7 +151,11 @@ function lineIn(raw: string): Line | undefined {
 
 /** As `countSlowly`, from the index. */
 export async function countedBy(usage: Usage): Promise<Map<string, Figures>> {
-  const { rows } = await usage.query({ by: ['agent', 'session', 'day', 'model'], tz: 'UTC' });
+  return figuresOf((await usage.query({ by: ['agent', 'session', 'day', 'model'], tz: 'UTC' })).rows);
+}
+
+/** Of rows by agent, session, day and model. */
+export function figuresOf(rows: readonly UsageRow[]): Map<string, Figures> {
   const figures = rows.map((row): [string, Figures] => [
     `${row.agent} ${row.session?.split('/')[1]} ${row.day} ${row.model}`,
     [
@@ -166,7 +171,6 @@ export async function countedBy(usage: Usage): Promise<Map<string, Figures>> {
   return new Map(figures);
 }
 
-/** A directory of this test's own, removed after it. */
 export async function temporary(): Promise<string> {
   const directory = await mkdtemp(path.join(tmpdir(), 'nexus-usage-'));
   onTestFinished(() => rm(directory, { recursive: true, force: true }));

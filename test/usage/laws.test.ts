@@ -12,7 +12,7 @@ import { readLines } from '../../src/usagelines.ts';
 import { sumUp } from '../../src/usagequery.ts';
 import { openStates } from '../../src/usagestate.ts';
 import { histories, type History, interleaved } from './arbitrary.ts';
-import { countedBy, countSlowly, countUnparsable, type Stored, temporary } from './history.ts';
+import { countedBy, countSlowly, figuresOf, countUnparsable, type Stored, temporary } from './history.ts';
 
 function cardOf(agent: string, transcript: string): Card {
   const [path, storedAt] = ['', new Date(0).toISOString()];
@@ -146,20 +146,8 @@ test('a call counts once, wherever it stands and whichever place is read first',
         { own: [], seen: [] },
         surroundings,
       );
-      const found = rows.map((row): [string, number[]] => [
-        `${row.agent} ${row.session?.split('/')[1]} ${row.day} ${row.model}`,
-        [
-          row.calls,
-          row.input,
-          row.output,
-          row.cacheRead,
-          row.cacheWrite,
-          Math.round(row.costRecorded * 1e9),
-          row.costCoverage.recorded,
-        ],
-      ]);
       const wanted = countSlowly(storedOf(whole));
-      expect(new Map(found)).toEqual(wanted);
+      expect(figuresOf(rows)).toEqual(wanted);
       expect(totals.calls).toBe([...wanted.values()].reduce((sum, [calls]) => sum + calls, 0));
       // No row is left behind that counts nothing.
       expect(index.db.prepare('SELECT count(*) AS n FROM rollup WHERE calls <= 0').get()).toEqual({ n: 0 });
