@@ -12,6 +12,7 @@ import { readCaught } from './seeds/caught.ts';
 // In the order of the report; each is loaded when it runs.
 const parts: Record<string, () => Promise<Part>> = {
   rot: async () => (await import('./rot.ts')).rot,
+  hostile: async () => (await import('./hostile.ts')).hostile,
 };
 
 const { values, positionals } = parseArgs({
