@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { closeSync, fsyncSync, linkSync, mkdirSync, openSync, rmSync, statSync } from 'node:fs';
+import { linkSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { checkOwner, diskError, openingError } from '../diskerrors.ts';
 import { failedWith, NexusError } from '../errors.ts';
+import { syncAbove, syncEntries } from '../lastingnames.ts';
 import { createPrivateFile } from '../processlock.ts';
 
 const version = 2;
@@ -66,12 +67,14 @@ function make(file: string, directory: string): void {
   const making = `${file}.new-${randomUUID()}`;
   createPrivateFile(making);
   try {
-    const db = connect(making);
+    // Without a log: closing it would write that into the file, and does not say where it cannot.
+    const db = new DatabaseSync(making);
     try {
-      db.exec(`BEGIN; ${schema} COMMIT;`);
+      db.exec(`PRAGMA synchronous = FULL; BEGIN; ${schema} COMMIT;`);
     } finally {
       db.close();
     }
+    syncAbove(directory);
     try {
       linkSync(making, file);
     } catch (error) {
@@ -79,14 +82,9 @@ function make(file: string, directory: string): void {
       if (statSync(file, { throwIfNoEntry: false }) === undefined) throw error;
     }
   } finally {
-    for (const suffix of ['', '-wal', '-shm']) rmSync(making + suffix, { force: true });
+    for (const suffix of ['', '-journal']) rmSync(making + suffix, { force: true });
   }
-  const handle = openSync(directory, 'r');
-  try {
-    fsyncSync(handle);
-  } finally {
-    closeSync(handle);
-  }
+  syncEntries(directory);
 }
 
 function connect(file: string): DatabaseSync {

@@ -3,6 +3,7 @@ import { stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { checkOwner, errnoOf, openingError } from '../diskerrors.ts';
 import { NexusError } from '../errors.ts';
+import { syncAbove } from '../lastingnames.ts';
 import { localBlobs } from './local-blobs.ts';
 import { openDatabase } from './local-database.ts';
 import { makeDirectory, syncDirectory } from './local-files.ts';
@@ -28,7 +29,7 @@ export async function openLocalStore(directory: string, options: LocalOptions = 
   const root = resolve(directory);
   const waitMs = options.waitMs ?? 10_000;
   await makeOwn(root);
-  const database = await openDatabase(join(root, 'store.sqlite'), waitMs);
+  const database = await openDatabase(databaseIn(root), waitMs);
   const blobs = localBlobs(database, join(root, 'blobs'), join(root, 'locks'), waitMs);
   const rows = localRows(database);
   const running = new Set<Promise<unknown>>();
@@ -69,6 +70,8 @@ export async function openLocalStore(directory: string, options: LocalOptions = 
   };
 }
 
+const databaseIn = (root: string): string => join(root, 'store.sqlite');
+
 /** The directory and what is in it, made durable where it is new, and this user's. */
 async function makeOwn(root: string): Promise<void> {
   try {
@@ -78,6 +81,7 @@ async function makeOwn(root: string): Promise<void> {
     await makeDirectory(join(root, 'blobs'));
     await makeDirectory(join(root, 'locks'));
     await syncDirectory(root);
+    if ((await statIfThere(databaseIn(root))) === undefined) syncAbove(root);
   } catch (error) {
     throw openingError(error, root);
   }
@@ -87,7 +91,6 @@ async function makePath(directory: string): Promise<Stats> {
   const above = dirname(directory);
   if ((await statIfThere(above)) === undefined) await makePath(above);
   await makeDirectory(directory);
-  await syncDirectory(above);
   return await stat(directory);
 }
 
