@@ -9,7 +9,10 @@ import type { Part, Result } from './part.ts';
 import { type Proved, reportOf } from './report.ts';
 
 // In the order of the report; each is loaded when it runs.
-const parts: Record<string, () => Promise<Part>> = {};
+const parts: Record<string, () => Promise<Part>> = {
+  operations: async () => (await import('./operations.ts')).operations,
+  crashstates: async () => (await import('./crashstates.ts')).crashstates,
+};
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
