@@ -13,6 +13,8 @@ import { readCaught } from './seeds/caught.ts';
 const parts: Record<string, () => Promise<Part>> = {
   rot: async () => (await import('./rot.ts')).rot,
   hostile: async () => (await import('./hostile.ts')).hostile,
+  operations: async () => (await import('./operations.ts')).operations,
+  crashstates: async () => (await import('./crashstates.ts')).crashstates,
 };
 
 const { values, positionals } = parseArgs({

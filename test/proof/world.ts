@@ -23,6 +23,12 @@ export interface Running {
   ended: Promise<Ran>;
 }
 
+/** A run of which it is not known yet whether it will listen. */
+export interface Starting extends Running {
+  /** Where; rejects when it ends before. */
+  listening: Promise<string>;
+}
+
 export interface Serving extends Running {
   url: string;
 }
@@ -34,7 +40,7 @@ export interface World {
   dataDir: string;
   /** Replaces the configuration. */
   configure(settings: object): Promise<void>;
-  start(args: readonly string[], env?: Record<string, string>): Running;
+  start(args: readonly string[], env?: Record<string, string>): Starting;
   /** To its end; killed after two minutes, which a part takes for a hang. */
   run(args: readonly string[], env?: Record<string, string>): Promise<Ran>;
   /** `nexus serve` on a free port of loopback, over `dataDir` unless `env` says otherwise; resolves when it listens. */
@@ -88,8 +94,6 @@ export async function newWorld(directory: string): Promise<World> {
   await world.configure({});
   return world;
 }
-
-type Starting = Running & { listening: Promise<string> };
 
 function running(child: ChildProcess): Starting {
   const { pid, stdout, stderr } = child;
