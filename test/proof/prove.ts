@@ -9,7 +9,10 @@ import type { Part, Result } from './part.ts';
 import { type Proved, reportOf } from './report.ts';
 
 // In the order of the report; each is loaded when it runs.
-const parts: Record<string, () => Promise<Part>> = {};
+const parts: Record<string, () => Promise<Part>> = {
+  kill: async () => (await import('./kill.ts')).kill,
+  network: async () => (await import('./network.ts')).network,
+};
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
