@@ -15,6 +15,8 @@ const parts: Record<string, () => Promise<Part>> = {
   hostile: async () => (await import('./hostile.ts')).hostile,
   operations: async () => (await import('./operations.ts')).operations,
   crashstates: async () => (await import('./crashstates.ts')).crashstates,
+  kill: async () => (await import('./kill.ts')).kill,
+  network: async () => (await import('./network.ts')).network,
 };
 
 const { values, positionals } = parseArgs({

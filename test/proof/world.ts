@@ -43,8 +43,11 @@ export interface World {
   start(args: readonly string[], env?: Record<string, string>): Starting;
   /** To its end; killed after two minutes, which a part takes for a hang. */
   run(args: readonly string[], env?: Record<string, string>): Promise<Ran>;
-  /** `nexus serve` on a free port of loopback, over `dataDir` unless `env` says otherwise; resolves when it listens. */
-  serve(env?: Record<string, string>): Promise<Serving>;
+  /**
+   * `nexus serve` on a port of loopback, a free one unless it is said, over `dataDir` unless `env` says otherwise;
+   * resolves when it listens.
+   */
+  serve(env?: Record<string, string>, port?: number): Promise<Serving>;
 }
 
 export async function newWorld(directory: string): Promise<World> {
@@ -86,8 +89,8 @@ export async function newWorld(directory: string): Promise<World> {
         clearTimeout(hung);
       }
     },
-    async serve(env) {
-      const started = start(['serve', '--port', '0'], env);
+    async serve(env, port = 0) {
+      const started = start(['serve', '--port', String(port)], env);
       return { ...started, url: await started.listening };
     },
   };
