@@ -9,7 +9,9 @@ import type { Part, Result } from './part.ts';
 import { type Proved, reportOf } from './report.ts';
 
 // In the order of the report; each is loaded when it runs.
-const parts: Record<string, () => Promise<Part>> = {};
+const parts: Record<string, () => Promise<Part>> = {
+  load: async () => (await import('./load.ts')).load,
+};
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
