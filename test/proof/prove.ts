@@ -11,6 +11,7 @@ import { type Proved, reportOf } from './report.ts';
 // In the order of the report; each is loaded when it runs.
 const parts: Record<string, () => Promise<Part>> = {
   load: async () => (await import('./load.ts')).load,
+  speed: async () => (await import('./speed.ts')).speed,
 };
 
 const { values, positionals } = parseArgs({
