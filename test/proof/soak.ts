@@ -1,5 +1,4 @@
 import { mkdir, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { cpus } from 'node:os';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -8,7 +7,16 @@ import { type Broken, type Count, randomOf, type Site, type Table } from './part
 import { actors, type Seen, type Soak } from './soakactors.ts';
 import { checkSpending, checkTranscripts, checkWebhooks, type Compared } from './soakcheck.ts';
 import { flatness } from './soakflat.ts';
-import { bytesBelow, liveMiBOf, medianOf, type Quiet, type Vitals, vitalsOf } from './vitals.ts';
+import {
+  bytesBelow,
+  freePort,
+  inspectedAt,
+  liveMiBOf,
+  medianOf,
+  type Quiet,
+  type Vitals,
+  vitalsOf,
+} from './vitals.ts';
 import { newWorld, type Serving } from './world.ts';
 
 const secret = 'the secret of the soak';
@@ -30,10 +38,7 @@ export async function soak(
   const mailboxes = { main: { sources: github }, other: { sources: github } };
   await world.configure({ mailboxes });
   const inspector = await freePort();
-  const serving = await world.serve({
-    SOAK_SECRET: secret,
-    NODE_OPTIONS: `--inspect=127.0.0.1:${inspector} --disable-warning=ExperimentalWarning`,
-  });
+  const serving = await world.serve({ SOAK_SECRET: secret, ...inspectedAt(inspector) });
   const asking = openAsking(serving.url);
   const seen: Seen = {
     accepted: new Map(),
@@ -201,12 +206,4 @@ function processorTimes(): { busy: number; all: number } {
     busy += total - times.idle;
   }
   return { busy, all };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === 'object' && address !== null ? address.port : 0;
 }

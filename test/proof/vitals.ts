@@ -1,4 +1,5 @@
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import path from 'node:path';
 
 /** What a process holds. */
@@ -64,7 +65,12 @@ export async function bytesBelow(directory: string): Promise<number> {
   return bytes;
 }
 
-/** A process that was started with `--inspect` at this port, asked for what it cannot let go of. */
+/** Environment of a process that `liveMiBOf` shall ask at this port. */
+export function inspectedAt(port: number): Record<string, string> {
+  return { NODE_OPTIONS: `--inspect=127.0.0.1:${port}` };
+}
+
+/** A process that was started with `inspectedAt` this port, asked for what it cannot let go of. */
 export async function liveMiBOf(port: number): Promise<number> {
   const targets: unknown = await (await fetch(`http://127.0.0.1:${port}/json/list`)).json();
   const address = Array.isArray(targets) ? String(targets[0]?.webSocketDebuggerUrl) : '';
@@ -125,4 +131,12 @@ export function slopeOf(points: readonly { at: number; value: number }[]): { slo
 export function medianOf(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.floor(sorted.length / 2)] ?? 0;
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return typeof address === 'object' && address !== null ? address.port : 0;
 }
