@@ -76,7 +76,7 @@ export async function curve(site: Site): Promise<{ counts: Count[]; broken: Brok
           (target.loads[step] ??= []).push(load);
         }
     const grown = (await liveMiBOf(inspector)) - warm;
-    held = `${grown.toFixed(1)} MiB more`;
+    held = `${Math.max(0, grown).toFixed(1)} MiB more`;
     if (grown > mostGrownMiB)
       wrong.push(`serve holds ${held} after ${acknowledged.size} webhooks; the bound is ${mostGrownMiB} MiB`);
     site.say(`curve: ${acknowledged.size} webhooks acknowledged`);

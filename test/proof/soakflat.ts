@@ -1,6 +1,6 @@
 import type { Table } from './part.ts';
 import type { Held } from './soak.ts';
-import { medianOf, slopeOf, type Vitals } from './vitals.ts';
+import { medianOf, slopeOf } from './vitals.ts';
 
 export interface Flatness extends Held {
   /** Of the data directory at the end. */
@@ -11,13 +11,13 @@ export interface Flatness extends Held {
 }
 
 /** From here on a slope is projected on the hour; before, thirds are compared. */
-const projectedFromMs = 10 * 60_000;
+const projectedFromMs = 30 * 60_000;
 /** Growth within an hour that is none: of what is reachable, and of what the system has given, where it is more than a tenth. */
 const mostLiveMiB = 12;
 const mostRssMiB = 20;
 /** Within a soak that is too short for a slope. */
-const mostLiveAtOnceMiB = 6;
-const mostRssAtOnce = { part: 1.5, MiB: 96 };
+const mostLiveAtOnceMiB = 3;
+const mostRssAtOnce = { part: 1.3, MiB: 48 };
 const mostHandles = 4;
 const mostThreads = 2;
 const mostLocks = 64;
@@ -45,7 +45,7 @@ export function flatness(of: Flatness): { table: Table; broken: string[] } {
       );
   }
 
-  const long = last.at - first.at >= projectedFromMs * 0.75;
+  const long = last.at - first.at >= projectedFromMs;
   const live = quiet.map(({ at, liveMiB }) => ({ at, value: liveMiB }));
   const grown = last.liveMiB - first.liveMiB;
   const liveHour = hourly(live);
@@ -64,19 +64,18 @@ export function flatness(of: Flatness): { table: Table; broken: string[] } {
       'memory that is reachable',
       mib(first.liveMiB),
       mib(last.liveMiB),
-      `${grown.toFixed(1)} MiB more`,
+      `${signed(grown)} MiB`,
       `${mostLiveAtOnceMiB} MiB more`,
       grown <= mostLiveAtOnceMiB,
     );
 
-  const third = Math.max(1, Math.floor(working.length / 3));
-  const rssOf = (some: Vitals[]): number => medianOf(some.map(({ rssMiB }) => rssMiB));
-  const [early, late] = [rssOf(working.slice(0, third)), rssOf(working.slice(-third))];
-  const rssHour = hourly(middles(working.map(({ at, rssMiB }) => ({ at, value: rssMiB }))));
+  // After a collection: between two of them it says how lazy V8 is, not what is held.
+  const [early, late] = [first.rssMiB, last.rssMiB];
+  const rssHour = hourly(middles(quiet.map(({ at, rssMiB }) => ({ at, value: rssMiB }))));
   const mostRss = Math.max(mostRssMiB, early / 10);
   if (long)
     row(
-      'resident memory',
+      'resident memory, after a collection',
       mib(early),
       mib(late),
       rssHour.said,
@@ -85,10 +84,10 @@ export function flatness(of: Flatness): { table: Table; broken: string[] } {
     );
   else
     row(
-      'resident memory',
+      'resident memory, after a collection',
       mib(early),
       mib(late),
-      `${(late - early).toFixed(1)} MiB more`,
+      `${signed(late - early)} MiB`,
       `${mostRssAtOnce.part} times and ${mostRssAtOnce.MiB} MiB`,
       late <= early * mostRssAtOnce.part + mostRssAtOnce.MiB,
     );
@@ -135,6 +134,8 @@ export function flatness(of: Flatness): { table: Table; broken: string[] } {
     mib(explained / 1024 / 1024),
     of.storedBytes <= explained,
   );
+  const peak = Math.max(...working.map(({ rssMiB }) => rssMiB));
+  rows.push(['resident memory at its most, while it worked', '', mib(peak), '', '']);
   const minutes = (last.at - first.at) / 60_000;
   return {
     table: {
@@ -144,6 +145,10 @@ export function flatness(of: Flatness): { table: Table; broken: string[] } {
     },
     broken,
   };
+}
+
+function signed(value: number): string {
+  return `${value < 0 ? '' : '+'}${value.toFixed(1)}`;
 }
 
 /** Twelve middles in their order: one collection more or less is no trend. */
