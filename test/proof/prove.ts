@@ -17,6 +17,8 @@ const parts: Record<string, () => Promise<Part>> = {
   crashstates: async () => (await import('./crashstates.ts')).crashstates,
   kill: async () => (await import('./kill.ts')).kill,
   network: async () => (await import('./network.ts')).network,
+  load: async () => (await import('./load.ts')).load,
+  speed: async () => (await import('./speed.ts')).speed,
 };
 
 const { values, positionals } = parseArgs({
