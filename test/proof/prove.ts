@@ -11,12 +11,12 @@ import { readCaught } from './seeds/caught.ts';
 
 // In the order of the report; each is loaded when it runs.
 const parts: Record<string, () => Promise<Part>> = {
+  kill: async () => (await import('./kill.ts')).kill,
+  operations: async () => (await import('./operations.ts')).operations,
+  network: async () => (await import('./network.ts')).network,
+  crashstates: async () => (await import('./crashstates.ts')).crashstates,
   rot: async () => (await import('./rot.ts')).rot,
   hostile: async () => (await import('./hostile.ts')).hostile,
-  operations: async () => (await import('./operations.ts')).operations,
-  crashstates: async () => (await import('./crashstates.ts')).crashstates,
-  kill: async () => (await import('./kill.ts')).kill,
-  network: async () => (await import('./network.ts')).network,
   load: async () => (await import('./load.ts')).load,
   speed: async () => (await import('./speed.ts')).speed,
 };

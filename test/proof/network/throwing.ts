@@ -67,6 +67,7 @@ export function throwing(store: Store): ThrowingStore {
     put: (...given) => pass(() => store.put(...given)),
     rows: (...given) => passAll(() => store.rows(...given)),
     removeRows: (...given) => pass(() => store.removeRows(...given)),
+    damage: () => passAll(() => store.damage()),
     close: () => store.close(),
   };
 }
