@@ -1,7 +1,7 @@
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { Broken, Part, Site, Table } from './part.ts';
-import { randomOf, shuffled } from './part.ts';
+import { randomOf } from './part.ts';
 import { keepBase } from './operations/base.ts';
 import { pullFlow } from './operations/deliver.ts';
 import { type Case, casesOf, manners } from './operations/faults.ts';
@@ -102,7 +102,12 @@ async function courseOf(flow: Flow, { directory, seed }: Site, shim: Shim): Prom
     await rm(log, { force: true });
     const roots = rootsOf(world);
     const watch = { roots, log, reads: true, ...(fault === undefined ? {} : { fault }) };
-    return await flow.attempt(world, shim(watch), killed);
+    try {
+      return await flow.attempt(world, shim(watch), killed);
+    } catch (error) {
+      // What is stored cannot even be read.
+      return [error instanceof Error ? `${error.name} ${error.message}` : String(error)];
+    }
   }
 
   const whole = await run();
@@ -110,7 +115,7 @@ async function courseOf(flow: Flow, { directory, seed }: Site, shim: Shim): Prom
   const operations = await readOperations(log);
   return {
     flow,
-    cases: shuffled(casesOf(operations), randomOf(seed)),
+    cases: casesOf(operations, randomOf(seed)),
     tried: [],
     missed: 0,
     async attempt({ fault, killed }) {

@@ -1,4 +1,5 @@
 import { constants } from 'node:os';
+import { shuffled } from '../part.ts';
 import type { Fault, Kind, Operation } from '../shim/shim.ts';
 
 const { EIO, ENOSPC, EACCES } = constants.errno;
@@ -40,16 +41,30 @@ export interface Case {
   killed: boolean;
 }
 
-/** Every operation of a run, each in every manner that fits it. */
-export function casesOf(operations: readonly Operation[]): Case[] {
-  return operations.flatMap(({ n, kind }) =>
+/**
+ * Every operation of a run, each in every manner that fits it, in the order in which they are tried: first one of each
+ * kind of operation on each kind of file, SQLite's own after the others: most of all operations are on one database.
+ */
+export function casesOf(operations: readonly Operation[], random: () => number): Case[] {
+  const cases = operations.flatMap(({ n, kind, path }) =>
     manners
       .filter(({ kinds }) => kinds.includes(kind))
       .map(({ name, how, on = false }) => ({
+        sort: `${kind} ${path.replaceAll(/[0-9a-f-]{8,}|\d+/g, '#')}`,
         manner: name,
         kind,
         fault: { at: n, how, on },
         killed: how === 'before',
       })),
   );
+  const met = new Map<string, number>();
+  return shuffled(cases, random)
+    .map((one) => {
+      const rank = met.get(one.sort) ?? 0;
+      met.set(one.sort, rank + 1);
+      // A database's own operations are SQLite's, which knows failures.
+      return { one, rank: 2 * rank + (one.sort.includes('.sqlite') ? 1 : 0) };
+    })
+    .sort((a, b) => a.rank - b.rank)
+    .map(({ one }) => one);
 }
