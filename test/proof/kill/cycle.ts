@@ -81,11 +81,11 @@ export function openCycles(life: Life, durations: Durations, random: () => numbe
 
   /** What goes on while a job runs: OpenClaw writes, the agent reads and takes. */
   async function meanwhile(seen: Watched, until: Promise<unknown>, still = false): Promise<void> {
-    let over = false;
-    const end = until.finally(() => (over = true));
+    const over = new AbortController();
+    const end = until.finally(() => over.abort());
     const pause = async (ms: number): Promise<void> => void (await Promise.race([sleep(ms), end]));
     if (random() < 0.5) await pause(random() * durations.of(seen.job));
-    while (!over) {
+    while (!over.signal.aborted) {
       if (seen.job === 'pull-webhooks') await recipient.look(0.3);
       else if (!still && random() < 0.4) for (const name of await life.step(1)) touch(seen, name);
       await pause(20 + random() * 60);
@@ -163,9 +163,9 @@ export function openCycles(life: Life, durations: Durations, random: () => numbe
     const said = saidBy(ran);
     if (job === 'pull-webhooks') {
       await recipient.look(0.3);
-      for (const id of seen.pending)
-        if (!recipient.seen.has(id))
-          life.broken(`${id} was pending and the pull that ended well did not deliver it`);
+      const left = [...seen.pending].filter((id) => !recipient.seen.has(id));
+      if (left.length > 0)
+        life.broken(`${left.length} were pending and the pull that ended well left them, as ${left[0]}`);
       return;
     }
     const { bytes, names } = await grownSince(seen.lengths);
@@ -176,14 +176,25 @@ export function openCycles(life: Life, durations: Durations, random: () => numbe
     asked = false;
   }
 
+  /** Half of them at any moment of a run, half from when it is at work, which is the shorter part of it. */
+  async function killSoon(running: Running, job: Job): Promise<void> {
+    const anywhere = random() < 0.5;
+    const share = random();
+    const from = performance.now();
+    if (!anywhere) await life.atWork(running);
+    const rest = durations.of(job) - (anywhere ? 0 : performance.now() - from);
+    await Promise.race([sleep(share * Math.max(rest, 100)), running.ended]);
+    running.kill('SIGKILL');
+  }
+
   async function killJob(job: Job): Promise<Hit[]> {
     const seen = await watched(job);
     const from = performance.now();
     const running = life.start(job);
-    const killing = setTimeout(() => running.kill('SIGKILL'), random() * durations.of(job));
     const over = endOf(running, job);
+    const killing = killSoon(running, job);
     await meanwhile(seen, over);
-    clearTimeout(killing);
+    await killing;
     const ran = await over;
     if (ran.signal === 'SIGKILL') {
       asked = overHttp;
@@ -240,7 +251,7 @@ export function openCycles(life: Life, durations: Durations, random: () => numbe
       const broken = ({ what }: { what: string }): void => life.broken(what);
       const bytes = await truth.check(store, whole ? 'all' : changed, broken);
       changed.clear();
-      const webhooks = await recipient.check(life.webhooks, { delivered: [], whole });
+      const webhooks = await recipient.check(life.webhooks, { whole });
       return { bytes, webhooks };
     },
   };

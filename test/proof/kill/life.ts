@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Webhooks } from '../../../src/mailbox.ts';
@@ -56,6 +56,8 @@ export interface Life {
   prune(): Promise<void>;
   start(job: Job): Running;
   startArgs(args: readonly string[]): Running;
+  /** Resolves when this process works on an agent, or has ended. */
+  atWork(running: Running): Promise<void>;
   serving: () => Serving;
   startServing(): Promise<Serving>;
   /** A start that is not waited for. */
@@ -134,6 +136,13 @@ export async function newLife({ directory, place, random, broken, again }: LifeO
     prune: () => files.prune(),
     start: (job) => startArgs([job, '--json']),
     startArgs,
+    async atWork({ pid, ended: end }) {
+      const over = new AbortController();
+      const ending = end.finally(() => over.abort());
+      const locks = path.join(world.dataDir, 'host', 'locks');
+      while (!over.signal.aborted && !(await holders(locks)).some((text) => text.includes(`(pid ${pid} `)))
+        await Promise.race([sleep(2), ending]);
+    },
     serving: () => serving,
     beginServing() {
       return world.start(['serve', '--port', String(port)], serveEnv);
@@ -158,6 +167,13 @@ export async function newLife({ directory, place, random, broken, again }: LifeO
       rows.close();
     },
   };
+}
+
+/** Who says to hold a lock on an agent; who died says so still. */
+async function holders(locks: string): Promise<string[]> {
+  const names = await readdir(locks).catch(() => []);
+  const held = names.filter((name) => name.endsWith('.holder'));
+  return await Promise.all(held.map((name) => readFile(path.join(locks, name), 'utf8').catch(() => '')));
 }
 
 const hungMs = 120_000;

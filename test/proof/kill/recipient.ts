@@ -1,5 +1,6 @@
 import { mkdir, readdir, readFile, rename } from 'node:fs/promises';
 import path from 'node:path';
+import { failedWith } from '../../../src/errors.ts';
 import type { Webhooks } from '../../../src/mailbox.ts';
 import type { Broken } from '../part.ts';
 import type { Sent } from './sender.ts';
@@ -15,10 +16,10 @@ export interface Recipient {
   /** The files that are there now, as `look` found them. */
   there: ReadonlySet<string>;
   /**
-   * Compares all that the sender was told is stored with the store and the inbox. `delivered`: ids that a run said to
-   * have delivered all of, so that they must be in the inbox or taken. `whole`: every body, history included.
+   * Compares all that the sender was told is stored with the store and the inbox; `whole`, the body of each, history
+   * included. Answers how many these are.
    */
-  check(webhooks: Webhooks, options: { delivered: readonly string[]; whole: boolean }): Promise<number>;
+  check(webhooks: Webhooks, options: { whole: boolean }): Promise<number>;
 }
 
 export interface RecipientOptions {
@@ -42,6 +43,10 @@ export async function openRecipient(options: RecipientOptions): Promise<Recipien
   /** What was not acknowledged to its sender yet when it was read. */
   const unproven = new Map<string, string>();
   const say = (what: string): void => options.broken({ what, again: again() });
+  /** Of many that are broken alike the first is named. */
+  const sayOf = (ids: readonly string[], what: string): void => {
+    if (ids.length > 0) say(`${ids[0]}${ids.length === 1 ? '' : ` and ${ids.length - 1} more`}: ${what}`);
+  };
 
   async function look(share: number): Promise<void> {
     const names = await namesIn(inbox);
@@ -80,34 +85,38 @@ export async function openRecipient(options: RecipientOptions): Promise<Recipien
     }
   }
 
-  async function check(
-    webhooks: Webhooks,
-    { delivered, whole }: { delivered: readonly string[]; whole: boolean },
-  ): Promise<number> {
+  async function check(webhooks: Webhooks, { whole }: { whole: boolean }): Promise<number> {
     prove();
-    for (const id of delivered)
-      if (!seen.has(id)) say(`${id} was said to be delivered and is not in the inbox`);
     const known = [...acknowledged.keys()];
     const pending = new Set<string>();
     for await (const { id } of webhooks.list({ agent, state: 'pending' })) pending.add(id);
     const missing = known.filter((id) => !seen.has(id) && !pending.has(id));
     // A pull may have taken it out of pending since the inbox was read.
     if (missing.length > 0) await look(0);
-    for (const id of missing)
-      if (!seen.has(id)) say(`${id} was acknowledged and is neither pending nor in the inbox`);
+    sayOf(
+      missing.filter((id) => !seen.has(id)),
+      'acknowledged, and neither pending nor in the inbox',
+    );
     if (whole) {
       const states = new Map<string, number>();
       for await (const { id } of webhooks.list({ agent })) states.set(id, (states.get(id) ?? 0) + 1);
-      for (const id of known)
-        if (states.get(id) !== 1) say(`${id} is ${states.get(id) ?? 0} times in the mailbox and its history`);
-      for (const id of unproven.keys())
-        if (!pending.has(id) && !states.has(id)) say(`${id} is in the inbox and in no mailbox`);
+      sayOf(
+        known.filter((id) => states.get(id) !== 1),
+        'not once in the mailbox and its history',
+      );
+      sayOf(
+        [...unproven.keys()].filter((id) => !states.has(id)),
+        'in the inbox and in no mailbox',
+      );
     }
     for (const id of known) {
       if (!whole && compared.has(id)) continue;
       compared.add(id);
-      const { body } = await webhooks.body(id);
-      if (!body.equals(acknowledged.get(id)?.body ?? Buffer.alloc(0)))
+      const stored = await webhooks.body(id).catch((error: unknown) => {
+        if (!failedWith(error, 'not_found', 'corrupt')) throw error;
+        say(`${id} was acknowledged and cannot be read: ${error.message}`);
+      });
+      if (stored?.body.equals(acknowledged.get(id)?.body ?? Buffer.alloc(0)) === false)
         say(`${id} is stored with other bytes than were sent`);
     }
     return known.length;

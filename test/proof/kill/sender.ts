@@ -45,7 +45,7 @@ export function openSender(options: SenderOptions): Sender {
   const acknowledged = new Map<string, Sent>();
   let url: string | undefined;
   let moved = Promise.withResolvers<void>();
-  let stopping = false;
+  const stopping = new AbortController();
 
   const sender: Sender = {
     acknowledged,
@@ -57,7 +57,7 @@ export function openSender(options: SenderOptions): Sender {
       moved = Promise.withResolvers();
     },
     async stop() {
-      stopping = true;
+      stopping.abort();
       moved.resolve();
       await sending;
     },
@@ -66,7 +66,7 @@ export function openSender(options: SenderOptions): Sender {
   /** Until it is answered, under the same delivery id, as a sender does. */
   async function send(sent: Sent): Promise<void> {
     for (;;) {
-      if (url === undefined && stopping) return;
+      if (url === undefined && stopping.signal.aborted) return;
       if (url === undefined) {
         await moved.promise;
         continue;
@@ -95,7 +95,7 @@ export function openSender(options: SenderOptions): Sender {
   }
 
   async function keepSending(): Promise<void> {
-    while (!stopping) {
+    while (!stopping.signal.aborted) {
       await send(someDelivery(random));
       await sleep(options.pauseMs * random() * 2);
     }

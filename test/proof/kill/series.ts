@@ -73,10 +73,10 @@ export async function series(options: SeriesOptions): Promise<Lived> {
     whole: 0,
   };
   let doing = 'beginning';
-  let brokenHere = 0;
+  const brokenHere: Broken[] = [];
   const again = (): string => `${place.name}, kill ${lived.kills}, ${doing}, seed ${seed}`;
   const broken = (one: Broken): void => {
-    brokenHere++;
+    brokenHere.push(one);
     options.broken(one);
   };
   const life = await newLife({ directory: options.directory, place, random, broken, again });
@@ -104,7 +104,7 @@ export async function series(options: SeriesOptions): Promise<Lived> {
       await finish(job);
     }
     let wholeAt = 0;
-    while ((lived.kills < least || Date.now() < deadline) && brokenHere < 5) {
+    while ((lived.kills < least || Date.now() < deadline) && brokenHere.length === 0) {
       await life.step(3 + Math.floor(random() * 8));
       const victim: Victim = victims[Math.floor(random() * victims.length)] ?? 'serve';
       doing = `kill of ${victim}`;
@@ -121,7 +121,7 @@ export async function series(options: SeriesOptions): Promise<Lived> {
       await life.prune();
       say(`${place.name}: ${lived.kills} kills, ${lived.webhooks} webhooks`);
     }
-    await end();
+    if (brokenHere.length === 0) await end();
   } finally {
     await life.close();
   }

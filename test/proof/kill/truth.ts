@@ -1,3 +1,4 @@
+import { failedWith } from '../../../src/errors.ts';
 import type { Store } from '../../../src/stores/store.ts';
 import { historyOf } from '../../../src/transcripts.ts';
 import type { Broken } from '../part.ts';
@@ -30,8 +31,15 @@ export function openTruth(again: () => string): Truth {
     short.length <= long.length && short.equals(long.subarray(0, short.length));
 
   async function checkName(store: Store, name: string, broken: (one: Broken) => void): Promise<number> {
-    const stored = await storedUnder(store, name);
     const say = (what: string): void => broken({ what: `${name}: ${what}`, again: again() });
+    let stored: Buffer[];
+    try {
+      stored = await storedUnder(store, name);
+    } catch (error) {
+      if (!failedWith(error, 'corrupt', 'range')) throw error;
+      say(`what is stored cannot be read: ${error.message}`);
+      return 0;
+    }
     for (const { bytes, saying } of owed.get(name) ?? [])
       if (!stored.some((history) => isPrefix(bytes, history)))
         say(`${bytes.length} bytes are not stored that were said to be, by ${saying}`);

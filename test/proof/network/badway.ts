@@ -31,27 +31,27 @@ export const networkFaults: readonly NetworkFault[] = [
 ];
 
 /** Which requests a fault hits: `times` of them from the n-th on, counted from 1 since `begin`. */
-export interface Plan<Fault> {
+export interface Plan {
   at: number;
   times: number;
-  fault: Fault;
+  fault: string;
 }
 
 /** Proxies before one or several services, which count together. */
 export interface BadWay {
   urls: string[];
   /** Begins to count anew; without a plan everything passes. */
-  begin(plan?: Plan<NetworkFault>): void;
+  begin(plan?: Plan): void;
   /** How many there were since. */
   requests(): number;
   stop(): Promise<void>;
 }
 
 export async function openBadWay(targets: readonly string[]): Promise<BadWay> {
-  let plan: Plan<NetworkFault> | undefined;
+  let plan: Plan | undefined;
   let count = 0;
 
-  function next(): NetworkFault | undefined {
+  function next(): string | undefined {
     count++;
     if (plan === undefined || count < plan.at || count >= plan.at + plan.times) return undefined;
     return plan.fault;
@@ -85,7 +85,7 @@ async function pass(
   target: string,
   request: http.IncomingMessage,
   response: http.ServerResponse,
-  fault: NetworkFault | undefined,
+  fault: string | undefined,
 ): Promise<void> {
   const body = await bodyOf(request);
   const { socket } = request;

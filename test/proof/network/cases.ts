@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises';
 import type { LightMyRequestResponse } from 'fastify';
 import type { Broken } from '../part.ts';
+import type { Plan } from './badway.ts';
 import { newBox } from './box.ts';
 import { direct, type JobFlow, unfinished, untrue } from './jobflows.ts';
 import type { Line } from './lines.ts';
@@ -20,7 +21,8 @@ export type Met = 'done all the same' | 'named' | 'unmet';
 
 /** No run takes longer than this, ms, whatever befalls it. */
 const boundMs = 20_000;
-const boundOfBinaryMs = 100_000;
+/** After this, ms, it is not waited for any longer. */
+const givenUpMs = 60_000;
 
 let agents = 0;
 
@@ -53,14 +55,14 @@ export async function runCase(
   const say = (what: string, text = ''): void =>
     broken({ what: `${flow.name}: ${what}`, again: `${again}\n${text}` });
   await line.fresh?.();
-  const act = 'job' in flow ? runJobCase : runRequestCase;
   const plan = at === 0 ? undefined : { at, times, fault };
-  return await act(line, flow as JobFlow & RequestFlow, { directory, plan, say, counted });
+  const around = { directory, plan, say, counted };
+  return 'job' in flow ? await runJobCase(line, flow, around) : await runRequestCase(line, flow, around);
 }
 
 interface Around {
   directory: string;
-  plan: { at: number; times: number; fault: string } | undefined;
+  plan: Plan | undefined;
   say: (what: string, text?: string) => void;
   counted: (count: number) => void;
 }
@@ -75,7 +77,7 @@ async function runJobCase(
     line.begin();
     const expected = await flow.prepare(box, line.store);
     line.begin(plan);
-    const said = await within(() => line.run(box, flow.job), say);
+    const said = await within(() => line.run(box, flow.job, plan === undefined ? 'past' : undefined), say);
     if (said === undefined) return 'named';
     const count = line.count();
     counted(count);
@@ -145,14 +147,14 @@ function refusal(
     say(`a failure of the store is answered with ${statusCode}`);
   if (statusCode === 503 && headers['retry-after'] === undefined) say('a 503 does not say when to try again');
   if (`${body}${JSON.stringify(headers)}`.includes(inside)) say('the answer shows the inside');
-  if (/\bat \S+ \(|node:internal|\.ts:\d/.test(body)) say('the answer shows where in the program it failed');
+  if (/\n\s+at |node:internal|\.[jt]s:\d/.test(body)) say('the answer shows where in the program it failed');
   if (statusCode === 500 && !log.some((entry) => entry.includes('internal error'))) say('a 500 is in no log');
 }
 
 /** Answers `undefined`, and says so, where it has not ended in time. */
 async function within<T>(work: () => Promise<T>, say: (what: string) => void): Promise<T | undefined> {
   const { promise, resolve } = Promise.withResolvers<'late'>();
-  const timer = setTimeout(() => resolve('late'), Math.max(boundMs, boundOfBinaryMs));
+  const timer = setTimeout(() => resolve('late'), givenUpMs);
   const from = performance.now();
   try {
     const result = await Promise.race([work(), promise]);
@@ -162,7 +164,7 @@ async function within<T>(work: () => Promise<T>, say: (what: string) => void): P
     }
     const ms = performance.now() - from;
     if (ms > boundMs) say(`took ${Math.round(ms)} ms`);
-    return result as T;
+    return result;
   } finally {
     clearTimeout(timer);
   }

@@ -24,26 +24,30 @@ export interface Line {
   times: readonly number[];
   jobs: readonly JobFlow[];
   requests: readonly RequestFlow[];
-  /** Past every fault; a new one for flows that begin with an empty store. */
+  /** Past every fault. */
   store: Store;
-  begin(plan?: Plan<string>): void;
+  begin(plan?: Plan): void;
   /** Requests or calls since. */
   count(): number;
-  /** Runs a job where faults may befall it, or, `past` them. */
+  /** Runs a job where a fault may befall it; `past` them all, with the time limits that it has outside of a test. */
   run(box: Box, job: Job, past?: 'past'): Promise<Outcome>;
   served?: Served;
-  /** A store's own fault must not be shown outside; nobody can say what it is. */
+  /** Empties the store. */
   fresh?(): Promise<void>;
   close(): Promise<void>;
 }
 
 /** A try of a request takes no longer, ms, where a network may stall. */
 const timeoutMs = 300;
+/** The same of a call to Azure with all its tries; and where it is asked again within the same limit. */
+const callMs = 800;
+const requestMs = 1500;
 const retries = { tries: 3, baseMs: 1, maxMs: 5 };
 const always = Number.POSITIVE_INFINITY;
 
-function doorsTo(endpoint: string): Doors {
-  const options = { endpoint, retries, timeoutMs, version: '0.0.0' };
+function doorsTo(endpoint: string, past?: 'past'): Doors {
+  const patience = past === undefined ? { timeoutMs } : {};
+  const options = { endpoint, retries, version: '0.0.0', ...patience };
   return {
     openNexus: () => Promise.resolve(openClient(options)),
     openMailbox: () => Promise.resolve(openMailboxClient(options)),
@@ -71,12 +75,12 @@ async function endpointOver(store: Store): Promise<{ url: string; stop: () => Pr
 }
 
 /** Jobs that ask an endpoint over a network. `binary`: the built ones, whose time limits are the usual ones. */
-export async function httpLine(directory: string, how: 'in this process' | 'binary'): Promise<Line> {
-  const store = await openLocalStore(path.join(directory, `http-${how.at(0)}`));
+export async function httpLine(directory: string, name: string): Promise<Line> {
+  const store = await openLocalStore(path.join(directory, name));
   const endpoint = await endpointOver(store);
   const way = await openBadWay([endpoint.url]);
-  const doors = doorsTo(way.urls[0] ?? '');
-  const binary = how === 'binary';
+  const [url = ''] = way.urls;
+  const binary = name.startsWith('binary');
   return {
     name: binary ? 'the built job to an endpoint' : 'a job to an endpoint',
     // A minute for each stall, which is for who has the time.
@@ -85,10 +89,10 @@ export async function httpLine(directory: string, how: 'in this process' | 'bina
     jobs: [...jobFlows, firstUpload],
     requests: [],
     store,
-    begin: way.begin as Line['begin'],
+    begin: (plan) => way.begin(plan),
     count: () => way.requests(),
     run: (box, job, past) =>
-      binary && past === undefined ? runBinary(box, job, way.urls[0] ?? '') : box.run(job, doors),
+      binary && past === undefined ? runBinary(box, job, url) : box.run(job, doorsTo(url, past)),
     async close() {
       await way.stop();
       await endpoint.stop();
@@ -97,22 +101,22 @@ export async function httpLine(directory: string, how: 'in this process' | 'bina
   };
 }
 
-/** An endpoint whose store throws. */
-export async function throwingLine(directory: string): Promise<Line> {
-  const store = await openLocalStore(path.join(directory, 'throwing'));
+/** An endpoint whose store throws: asked by requests, which take no time, or by jobs. */
+export async function throwingLine(directory: string, by: 'requests' | 'jobs'): Promise<Line> {
+  const store = await openLocalStore(path.join(directory, `throwing-${by}`));
   const bad = throwing(store);
   const endpoint = await endpointOver(bad);
-  const doors = doorsTo(endpoint.url);
   return {
-    name: 'the endpoint to a store that throws',
+    name:
+      by === 'requests' ? 'the endpoint to a store that throws' : 'a job to an endpoint whose store throws',
     faults: storeFaults,
     times: [1, always],
-    jobs: jobFlows,
-    requests: requestFlows,
+    jobs: by === 'jobs' ? jobFlows : [],
+    requests: by === 'requests' ? requestFlows : [],
     store,
-    begin: bad.begin as Line['begin'],
+    begin: (plan) => bad.begin(plan),
     count: () => bad.calls(),
-    run: (box, job) => box.run(job, doors),
+    run: (box, job) => box.run(job, doorsTo(endpoint.url, 'past')),
     served: servedOver(bad),
     async close() {
       await endpoint.stop();
@@ -126,20 +130,20 @@ export async function azureLine(azurite: Azurite, prefix: string, first: boolean
   const way = await openBadWay([azurite.blobs, azurite.tables]);
   const [blobs = '', tables = ''] = way.urls;
   let generation = 0;
-  const options = () => ({
+  const options = (limit?: number) => ({
     connectionString: connectionStringOf(blobs, tables),
     prefix: `${prefix}${generation}`,
-    timeoutMs: 1500,
+    ...(limit === undefined ? {} : { timeoutMs: limit }),
   });
   const trueOptions = () => ({
     connectionString: azurite.connectionString,
     prefix: `${prefix}${generation}`,
   });
-  const bad = first ? undefined : await openAzureStore(options());
-  const doors: Doors = {
-    openNexus: async () => openSessions(await openAzureStore(options())),
-    openMailbox: async () => openWebhooks(await openAzureStore(options())),
-  };
+  const bad = first ? undefined : await openAzureStore(options(requestMs));
+  const doors = (limit?: number): Doors => ({
+    openNexus: async () => openSessions(await openAzureStore(options(limit))),
+    openMailbox: async () => openWebhooks(await openAzureStore(options(limit))),
+  });
   const line: Line = {
     name: first ? 'a first job to an empty Azure' : 'a job or the endpoint to Azure',
     faults: networkFaults,
@@ -147,9 +151,9 @@ export async function azureLine(azurite: Azurite, prefix: string, first: boolean
     jobs: first ? [firstUpload] : jobFlows,
     requests: first ? [] : requestFlows,
     store: await openAzureStore(trueOptions()),
-    begin: way.begin as Line['begin'],
+    begin: (plan) => way.begin(plan),
     count: () => way.requests(),
-    run: (box, job) => box.run(job, doors),
+    run: (box, job, past) => box.run(job, doors(past === undefined ? callMs : undefined)),
     ...(bad === undefined ? {} : { served: servedOver(bad) }),
     async close() {
       await line.store.close();

@@ -16,21 +16,21 @@ export const storeFaults: readonly StoreFault[] = [
 export const inside = 'inside of /var/lib/nexus AccountKey=1234';
 
 export interface ThrowingStore extends Store {
-  begin(plan?: Plan<StoreFault>): void;
+  begin(plan?: Plan): void;
   /** Calls since `begin`. */
   calls(): number;
 }
 
 /** A store whose n-th call throws. What is read in pieces throws before the first or after the last. */
 export function throwing(store: Store): ThrowingStore {
-  let plan: Plan<StoreFault> | undefined;
+  let plan: Plan | undefined;
   let count = 0;
 
-  function next(): StoreFault | undefined {
+  function next(): string | undefined {
     count++;
     return plan === undefined || count < plan.at || count >= plan.at + plan.times ? undefined : plan.fault;
   }
-  function failIf(fault: StoreFault | undefined, when: 'before' | 'after'): void {
+  function failIf(fault: string | undefined, when: 'before' | 'after'): void {
     if (fault === undefined || !fault.endsWith(when)) return;
     if (fault.startsWith('a bug')) throw new TypeError(`Cannot read ${inside}`);
     // Its caller need not wait: what is proved is what it is told.
