@@ -89,7 +89,7 @@ function afterName(text: string, at: number): number {
 }
 
 function afterScalar(text: string, at: number): number {
-  switch (text[at]) {
+  switch (text[at] ?? '') {
     case '"':
       return afterString(text, at);
     case 't':

@@ -24,7 +24,7 @@ test('one that was used is kept before those on which nothing was ever asked', a
   await used.until(/"status":"ok"/);
   for (let n = 0; n < 12; n++) await connect(port);
   used.write(ask);
-  await used.until(/("status":"ok"[^]*){2}/);
+  expect(await used.until(/("status":"ok"[^]*){2}/)).toMatch(/^HTTP\/1.1 200 /);
 });
 
 test('a request that is under way is not cut for others', async () => {
@@ -49,5 +49,5 @@ test('where all are busy the new one is closed', async () => {
   const late = await connect(port);
   await late.closed;
   busy.write('x\n');
-  await busy.until(/^HTTP\/1.1 201 /);
+  expect(await busy.until(/\r\n\r\n/)).toMatch(/^HTTP\/1.1 201 /);
 });

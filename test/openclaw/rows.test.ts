@@ -12,7 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
+import { DatabaseSync, type SQLInputValue } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { zstdCompressSync } from 'node:zlib';
 import { describe, expect, onTestFinished, test } from 'vitest';
@@ -599,13 +599,14 @@ describe('values that no release writes', () => {
     for (const { changedAt } of places) expect(new Date(changedAt).toISOString()).toMatch(/^[12]/);
   });
 
-  test.each([beyond, -beyond, 'x', 1.5])('a session with an event at %s is corrupt', async (seq) => {
-    const state = filled((db) =>
-      db
-        .prepare("INSERT INTO transcript_events VALUES (?, ?, '{}', 1, NULL, NULL)")
-        .run(other, seq as unknown as string),
-    );
-    const place = at(await list(state, 'main'), `#rows/${other}`);
-    await expect(read(place)).rejects.toMatchObject({ code: 'corrupt' });
-  });
+  test.each<SQLInputValue>([beyond, -beyond, 'x', 1.5])(
+    'a session with an event at %s is corrupt',
+    async (seq) => {
+      const state = filled((db) =>
+        db.prepare("INSERT INTO transcript_events VALUES (?, ?, '{}', 1, NULL, NULL)").run(other, seq),
+      );
+      const place = at(await list(state, 'main'), `#rows/${other}`);
+      await expect(read(place)).rejects.toMatchObject({ code: 'corrupt' });
+    },
+  );
 });

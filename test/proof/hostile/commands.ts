@@ -3,8 +3,8 @@ import type { Ran, World } from '../world.ts';
 
 /** Ends that a command may come to: see the exit statuses in README; 1 is a bug, a signal is a crash. */
 const ends = new Set([0, 3, 64, 69, 75, 77, 78]);
-// oxlint-disable-next-line no-control-regex
 const controls =
+  // oxlint-disable-next-line no-control-regex
   /[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ufeff]|[\ud800-\udbff](?![\udc00-\udfff])/;
 
 /** Runs a command over hostile data: it ends as commands end, and what it writes controls no terminal. */
@@ -35,7 +35,7 @@ export async function runOver(
           'A command writes what controls a terminal.',
           `${shown}, ${name}: ${JSON.stringify(line.slice(Math.max(0, control.index - 200), control.index + 100))}`,
         );
-      if (/^FORGED/.test(line))
+      if (line.startsWith('FORGED'))
         notes.broken(
           'Data begins a line of its own in the output.',
           `${shown}, ${name}: ${JSON.stringify(line.slice(0, 300))}`,

@@ -1,9 +1,9 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { againOf, ask, type Asked } from './asked.ts';
 import { basesOf, plainRequest } from './bases.ts';
 import { judge, shortOf, wrongWith } from './judge.ts';
 import type { Notes } from './notes.ts';
-import { heavyRequests, hostileTo } from './requests.ts';
+import { hostileTo } from './requests.ts';
 import { nameOf, type Route } from './routes.ts';
 import type { Stand } from './stand.ts';
 
@@ -87,12 +87,4 @@ async function tryRoute(
     result.errorInstance instanceof Error ? result.errorInstance.message : String(result.errorInstance);
   const [what = '', again = ''] = message.split('\u0000');
   notes.broken(what === '' ? message : what, `${name}: ${again}`);
-}
-
-export async function sendHeavy(stand: Stand, notes: Notes): Promise<void> {
-  for (const asked of heavyRequests(stand)) {
-    const answer = await ask(stand.door, asked);
-    judge(stand, notes, asked, answer);
-    notes.count('bombs, deep and long requests');
-  }
 }

@@ -2,10 +2,10 @@ import { execFile } from 'node:child_process';
 import { copyFile, mkdir, symlink, utimes, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import path from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
+import { DatabaseSync, type SQLInputValue } from 'node:sqlite';
 import { promisify } from 'node:util';
 import { zstdCompressSync } from 'node:zlib';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { bytes, changed, json, nastyBytes, nastyLines, nastyNames, nastyText, nested } from './nasty.ts';
 
 /** What was written of one agent and must be in the archive: a transcript's name and its bytes. */
@@ -98,7 +98,7 @@ async function strangeFiles(sessions: string, secret: string): Promise<void> {
   await symlink(secret, at('linked'));
   await symlink('/dev/zero', at('zero'));
   await symlink(at('loop'), at('loop'));
-  await symlink('..', path.join(sessions, 'archive'));
+  await symlink(path.dirname(secret), path.join(sessions, 'archive'));
   await symlink(path.dirname(secret), path.join(sessions, 'cold'));
   await promisify(execFile)('mkfifo', [at('pipe'), `${at('pipe')}.lock`]);
   const server = createServer();
@@ -131,7 +131,7 @@ export async function strangeAgents(stateDir: string, secret: string): Promise<v
   await tried(writeFile(path.join(agents, 'file'), 'no directory'));
 }
 
-const values: (null | number | bigint | string | Uint8Array)[] = [
+const values: SQLInputValue[] = [
   null,
   -1,
   0,
@@ -163,20 +163,19 @@ export async function rowAgent(
   await copyFile(fixture, file);
   const db = new DatabaseSync(file, { enableForeignKeyConstraints: false });
   const written: Written = new Map();
-  const any = (): (typeof values)[number] => values[Math.floor(random() * values.length)] ?? null;
+  const any = (): SQLInputValue => values[Math.floor(random() * values.length)] ?? null;
   try {
     loosen(db);
     const insert = (
-      session: unknown,
-      seq: unknown,
-      text: unknown,
-      zstd: unknown = null,
-      length: unknown = null,
+      session: SQLInputValue,
+      seq: SQLInputValue,
+      text: SQLInputValue,
+      zstd: SQLInputValue = null,
+      length: SQLInputValue = null,
     ): void => {
-      const given = [session, seq, text, 0, zstd, length].map((one) => one as string);
       db.prepare(
         'INSERT INTO transcript_events (session_id, seq, event_json, created_at, event_zstd, event_utf8_bytes) VALUES (?, ?, ?, ?, ?, ?)',
-      ).run(...given);
+      ).run(session, seq, text, 0, zstd, length);
     };
     for (const [nth, content] of transcripts.entries()) {
       // What is no UTF-8 is a blob there.
@@ -240,15 +239,13 @@ function columnsOf(db: DatabaseSync, table: string): string[] {
     .map(({ name }) => String(name));
 }
 
-function scribble(db: DatabaseSync, table: string, any: () => unknown): void {
+function scribble(db: DatabaseSync, table: string, any: () => SQLInputValue): void {
   const columns = columnsOf(db, table);
   const insert = db.prepare(
     `INSERT INTO ${table} (${columns.join(', ')}) VALUES (${columns.map(() => '?').join(', ')})`,
   );
   for (let n = 0; n < 30; n++)
-    insert.run(
-      ...columns.map((name) => (name === 'session_id' && n % 3 === 0 ? `hostile-${n}` : any()) as string),
-    );
+    insert.run(...columns.map((name) => (name === 'session_id' && n % 3 === 0 ? `hostile-${n}` : any())));
 }
 
 async function aged(file: string, content: Buffer): Promise<void> {

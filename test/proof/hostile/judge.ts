@@ -41,7 +41,7 @@ function wrongWithType({ status, headers, body }: Answer): string | undefined {
   }
   if (status < 400 || page || body.length === 0) return undefined;
   try {
-    const { error } = JSON.parse(body.toString('utf8')) as { error?: unknown };
+    const { error }: { error?: unknown } = JSON.parse(body.toString('utf8'));
     return typeof error === 'string' && error !== '' ? undefined : 'A refusal has no sentence.';
   } catch {
     // Then it is no JSON.
@@ -97,7 +97,8 @@ function entryOf(line: string): Entry | undefined {
   // oxlint-disable-next-line no-control-regex
   if (/[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]/.test(line)) return undefined;
   try {
-    return JSON.parse(line) as Entry;
+    const entry: Entry = JSON.parse(line);
+    return entry;
   } catch {
     // A line that is no JSON is what is looked for.
     return undefined;

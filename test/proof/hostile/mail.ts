@@ -6,7 +6,7 @@ import { lookers, runOver } from './commands.ts';
 import { judge } from './judge.ts';
 import { nastyBytes, nastyJson, nastyText, nested } from './nasty.ts';
 import type { Notes } from './notes.ts';
-import { jsonBody, type Stand, told } from './stand.ts';
+import { idIn, jsonBody, type Stand, told } from './stand.ts';
 
 /** Mail by hostile names and with hostile payloads into an inbox, and looked at: in its place, whole, and nowhere else. */
 export async function deliverHostile(stand: Stand, notes: Notes): Promise<void> {
@@ -47,7 +47,7 @@ export async function deliverHostile(stand: Stand, notes: Notes): Promise<void> 
     const answer = await ask(door, asked);
     judge(stand, notes, asked, answer);
     notes.count('hostile webhooks');
-    if (answer?.status === 202) accepted.add((JSON.parse(answer.body.toString()) as { id: string }).id);
+    if (answer?.status === 202) accepted.add(idIn(answer));
   };
   for (let n = 0; n < sent.length; n += 8) await Promise.all(sent.slice(n, n + 8).map(one));
   const env = {
@@ -85,7 +85,8 @@ export async function deliverHostile(stand: Stand, notes: Notes): Promise<void> 
 
 function parsed(text: string): { id?: unknown } | undefined {
   try {
-    return JSON.parse(text) as { id?: unknown };
+    const item: { id?: unknown } = JSON.parse(text);
+    return item;
   } catch {
     // Then it is no JSON.
     return undefined;

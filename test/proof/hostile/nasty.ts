@@ -1,11 +1,12 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 
 function corpus(name: string): string[] {
   const file = path.resolve(import.meta.dirname, '..', 'corpus', `${name}.json`);
-  return JSON.parse(readFileSync(file, 'utf8')) as string[];
+  const list: string[] = JSON.parse(readFileSync(file, 'utf8'));
+  return list;
 }
 
 /** What has broken programs before, by hand; the generators below go on from there. */
@@ -113,7 +114,8 @@ function parsed(one: string): unknown {
   // What is deeper cannot be written again.
   if (one.length > 4000) return one;
   try {
-    return JSON.parse(one) as unknown;
+    const made: unknown = JSON.parse(one);
+    return made;
   } catch {
     // Not JSON: then the text itself is the value.
     return one;

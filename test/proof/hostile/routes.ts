@@ -1,5 +1,6 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { FastifyInstance } from 'fastify';
+import type { DashboardOptions } from '../../../src/http/dashboard/routes.ts';
 import { createServer, type ServerOptions } from '../../../src/http/server.ts';
 
 export interface Route {
@@ -12,10 +13,10 @@ export interface Route {
 export async function routesOf(): Promise<Route[]> {
   const routes: Route[] = [];
   const note = (message: unknown): void => {
-    const { fastify } = message as { fastify: FastifyInstance };
-    fastify.addHook('onRoute', ({ method, url }) => {
-      for (const one of [method].flat()) routes.push({ method: one, url });
-    });
+    if (isBegun(message))
+      message.fastify.addHook('onRoute', ({ method, url }) => {
+        for (const one of [method].flat()) routes.push({ method: one, url });
+      });
   };
   subscribe('fastify.initialization', note);
   try {
@@ -30,18 +31,24 @@ export function nameOf({ method, url }: Route): string {
   return `${method} ${url}`;
 }
 
-/** Nothing is asked of them: a route is registered before anything is. */
+function isBegun(message: unknown): message is { fastify: FastifyInstance } {
+  return typeof message === 'object' && message !== null && 'fastify' in message;
+}
+
+type Asked = Pick<ServerOptions, 'sessions' | 'webhooks' | 'usage' | 'jobs'> &
+  Pick<DashboardOptions, 'signIns'>;
+
+/** Nothing is asked of what it stands on: a route is registered before anything is. */
 function options(): ServerOptions {
-  const nothing = new Proxy({}, { get: () => () => undefined });
+  const { signIns, ...nouns }: Asked = JSON.parse(
+    '{"sessions":{},"webhooks":{},"usage":{},"jobs":{},"signIns":{}}',
+  );
   return {
-    sessions: nothing as ServerOptions['sessions'],
-    webhooks: nothing as ServerOptions['webhooks'],
-    usage: nothing as NonNullable<ServerOptions['usage']>,
-    jobs: nothing as ServerOptions['jobs'],
+    ...nouns,
     keys: () => [],
     mailboxes: () => ({}),
     secretOf: () => Promise.resolve(''),
     version: '0',
-    dashboard: { signIns: nothing as NonNullable<ServerOptions['dashboard']>['signIns'] },
+    dashboard: { signIns },
   };
 }

@@ -1,6 +1,6 @@
 import { chmod, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { checkSettings, loadConfig } from '../../../src/config.ts';
 import { NexusError } from '../../../src/errors.ts';
 import { ask } from './asked.ts';
@@ -77,7 +77,8 @@ export async function readHostileSettings(
     notes.count('hostile configurations');
     try {
       await loadConfig({ env: { HOME: directory }, file });
-      checkSettings(JSON.parse(sample) as Record<string, unknown>, { HOME: directory });
+      const settings: Record<string, unknown> = JSON.parse(sample);
+      checkSettings(settings, { HOME: directory });
     } catch (error) {
       if (!(error instanceof NexusError))
         notes.broken(

@@ -53,14 +53,14 @@ async function slow(
 ): Promise<{ begin: string; ms: number; ended: boolean }> {
   const began = performance.now();
   const socket = dial(stand.door);
-  let ended = false;
-  socket.on('close', () => (ended = true));
+  const state = { ended: false };
+  socket.on('close', () => (state.ended = true));
   socket.resume();
   if (begin !== '') socket.write(begin);
-  while (!ended && performance.now() - began < ms + slackMs) {
+  while (!state.ended && performance.now() - began < ms + slackMs) {
     await delay(500);
-    if (begin !== '' && !ended) socket.write('x');
+    if (begin !== '' && !state.ended) socket.write('x');
   }
   socket.destroy();
-  return { begin, ms: performance.now() - began, ended };
+  return { begin, ms: performance.now() - began, ended: state.ended };
 }

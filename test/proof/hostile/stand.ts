@@ -77,9 +77,9 @@ export async function openStand(directory: string): Promise<Stand> {
 
 function settingsOf(keys: Stand['keys'], betas: string): object {
   const scopes: Scope[] = ['upload', 'pull', 'webhook', 'read'];
-  const key = (name: string, agents: '*' | string[], may: Scope[]): object => ({
+  const key = (name: keyof Stand['keys'], agents: '*' | string[], may: Scope[]): object => ({
     name,
-    hash: hashKey(keys[name as keyof typeof keys]),
+    hash: hashKey(keys[name]),
     agents,
     scopes: may,
   });
@@ -144,7 +144,7 @@ function line(id: string, text: string): string {
 async function fill(door: Door, keys: Stand['keys'], betas: string): Promise<Stand['known']> {
   const transcript = randomUUID();
   const post = async (key: string, url: string, value: unknown): Promise<string> =>
-    String(idIn(await told(door, key, { method: 'POST', url, ...jsonBody(value) })));
+    idIn(await told(door, key, { method: 'POST', url, ...jsonBody(value) }));
   await post(keys.alpha, '/api/sessions', {
     agentId: 'alpha',
     sessionId: transcript,
@@ -190,16 +190,18 @@ export async function signIn(door: Door, key: string): Promise<string> {
   return cookie;
 }
 
-function idIn(answer: Answer): unknown {
-  return (JSON.parse(answer.body.toString()) as { id?: unknown }).id;
+/** Of what was stored. */
+export function idIn(answer: Answer): string {
+  const { id = '' }: { id?: string } = JSON.parse(answer.body.toString());
+  return id;
 }
 
 async function stored(door: Door, key: string): Promise<string> {
   const get = async (url: string): Promise<string> =>
     (await told(door, key, { method: 'GET', url })).body.toString();
-  const listed = JSON.parse(await get('/api/sessions?limit=1000')) as {
+  const listed: {
     sessions: { path: string; transcript: string }[];
-  };
+  } = JSON.parse(await get('/api/sessions?limit=1000'));
   const bytes = await Promise.all(
     listed.sessions.map(({ transcript }) => get(`/api/sessions/beta/${transcript}`)),
   );
