@@ -1,26 +1,30 @@
 import { rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, test } from 'vitest';
-import { from, shimmed } from './shimmed.ts';
+import { canShim, from, shimmed } from './shimmed.ts';
 
-test('a disk that is full while the ledger of deliveries is made leaves none that is damaged', async () => {
-  const { home, at, run } = await shimmed();
-  const program = `
+test.runIf(canShim)(
+  'a disk that is full while the ledger of deliveries is made leaves none that is damaged',
+  async () => {
+    const { home, at, run } = await shimmed();
+    const program = `
     import { openDatabase } from ${from('jobs/deliveriesfile.ts')};
     try { openDatabase(${at('host/deliveries.sqlite')}).close(); } catch (error) { process.stdout.write(error.name); }`;
-  // Of the file under its first name: afterwards there is a ledger, whatever becomes of this opening of it.
-  const { operations } = await run(program);
-  const making = operations.filter(({ kind, path: file }) => kind === 'write' && file.includes('.new-'));
-  expect(making.length).toBeGreaterThan(5);
-  for (const { n } of making) {
-    await rm(path.join(home, 'host'), { recursive: true, force: true });
-    const { stdout } = await run(program, { at: n, how: '28', on: false });
-    expect(stdout, `at operation ${n}`).toBe('NexusError');
-    expect((await run(program)).stdout, `after operation ${n}`).toBe('');
-  }
-}, 60_000);
+    // Of the file under its first name: afterwards there is a ledger, whatever becomes of this opening of it.
+    const { operations } = await run(program);
+    const making = operations.filter(({ kind, path: file }) => kind === 'write' && file.includes('.new-'));
+    expect(making.length).toBeGreaterThan(5);
+    for (const { n } of making) {
+      await rm(path.join(home, 'host'), { recursive: true, force: true });
+      const { stdout } = await run(program, { at: n, how: '28', on: false });
+      expect(stdout, `at operation ${n}`).toBe('NexusError');
+      expect((await run(program)).stdout, `after operation ${n}`).toBe('');
+    }
+  },
+  60_000,
+);
 
-test('a disk that fails under a lock is told as one', async () => {
+test.runIf(canShim)('a disk that fails under a lock is told as one', async () => {
   const { home, at, run } = await shimmed();
   const program = `
     import { acquireLock } from ${from('processlock.ts')};
@@ -34,7 +38,7 @@ test('a disk that fails under a lock is told as one', async () => {
   }
 });
 
-test('a disk that fails in the middle of a transcript is told as one', async () => {
+test.runIf(canShim)('a disk that fails in the middle of a transcript is told as one', async () => {
   const { home, at, run } = await shimmed();
   await writeFile(path.join(home, 'x.jsonl'), 'one\n');
   const program = `
@@ -51,7 +55,7 @@ test('a disk that fails in the middle of a transcript is told as one', async () 
   expect(stdout).toBe('NexusError');
 });
 
-test('a disk that fails where the locks of agents are to be made is told as one', async () => {
+test.runIf(canShim)('a disk that fails where the locks of agents are to be made is told as one', async () => {
   const { at, run } = await shimmed();
   const program = `
     import { underLock } from ${from('jobs/agentlock.ts')};

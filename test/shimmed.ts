@@ -9,10 +9,17 @@ import { buildShim, type Fault, type Operation, readOperations } from './proof/s
 export interface Shimmed {
   home: string;
   /** Runs a module; with a fault what it reads counts as well where `reads`. */
-  run(program: string, fault?: Fault, reads?: boolean): Promise<{ stdout: string; operations: Operation[] }>;
+  run: (
+    program: string,
+    fault?: Fault,
+    reads?: boolean,
+  ) => Promise<{ stdout: string; operations: Operation[] }>;
   /** A path below `home` as a literal of the program. */
-  at(name: string): string;
+  at: (name: string) => string;
 }
+
+/** Whether it can be had here: it is compiled, and put between a program and its files by Linux. */
+export const canShim = process.platform === 'linux' && spawnSync('cc', ['--version']).status === 0;
 
 /** A file of src as a literal of a program. */
 export const from = (file: string): string =>
