@@ -98,6 +98,7 @@ function make(file: string, directory: string): void {
     // Without a log: closing it would write that into the file, and does not say where it cannot.
     const db = new DatabaseSync(making);
     try {
+      teachSums(db);
       db.exec(
         `PRAGMA synchronous = FULL; BEGIN; ${schema} ${sums} PRAGMA user_version = ${version}; COMMIT;`,
       );
@@ -121,17 +122,21 @@ function connect(file: string): DatabaseSync {
   checkWal(file);
   const db = new DatabaseSync(file, { timeout: 10_000 });
   try {
-    // Of bigints: rot may have made a number too large for another.
-    const options = { deterministic: true, directOnly: false, varargs: true, useBigIntArguments: true };
-    db.function('nexus_sum', options, (...values) =>
-      crc32(values.map((value) => `${typeof value} ${String(value)}`).join('\n')),
-    );
+    teachSums(db);
     db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cell_size_check = ON;');
   } catch (error) {
     db.close();
     throw error;
   }
   return db;
+}
+
+function teachSums(db: DatabaseSync): void {
+  // Of bigints: rot may have made a number too large for another.
+  const options = { deterministic: true, directOnly: false, varargs: true, useBigIntArguments: true };
+  db.function('nexus_sum', options, (...values) =>
+    crc32(values.map((value) => `${typeof value} ${String(value)}`).join('\n')),
+  );
 }
 
 function check(db: DatabaseSync, file: string): void {
