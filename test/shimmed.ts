@@ -9,9 +9,13 @@ import { buildShim, type Fault, type Operation, readOperations } from './proof/s
 export interface Shimmed {
   home: string;
   /** Runs a module; with a fault what it reads counts as well where `reads`. */
-  run(program: string, fault?: Fault, reads?: boolean): Promise<{ stdout: string; operations: Operation[] }>;
+  run: (
+    program: string,
+    fault?: Fault,
+    reads?: boolean,
+  ) => Promise<{ stdout: string; operations: Operation[] }>;
   /** A path below `home` as a literal of the program. */
-  at(name: string): string;
+  at: (name: string) => string;
 }
 
 /** A file of src as a literal of a program. */
