@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { fstatSync } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { diskError, errnoOf } from '../diskerrors.ts';
+import { diskError, errnoOf, isAbsent } from '../diskerrors.ts';
 import { failedWith, NexusError } from '../errors.ts';
 import { type LockFile, openLockFile } from '../processlock.ts';
 import type { Database } from './local-database.ts';
@@ -308,7 +308,7 @@ async function sizeIfThere(file: string): Promise<number | undefined> {
   try {
     return (await stat(file)).size;
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return undefined;
+    if (isAbsent(error)) return undefined;
     throw diskError(error, file);
   }
 }
