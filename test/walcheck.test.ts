@@ -85,6 +85,6 @@ test('a log that was begun anew over a longer one is no damage', async () => {
   for (let n = 0; n < 40; n++) db.prepare('INSERT INTO t VALUES (?, ?)').run(n, 'x'.repeat(500));
   db.exec('PRAGMA wal_checkpoint(RESTART)');
   db.prepare('INSERT INTO t VALUES (?, ?)').run(99, 'y');
-  checkWal(live);
+  expect(() => checkWal(live)).not.toThrow();
   db.close();
 });
