@@ -10,6 +10,7 @@ import { judgeLog } from './hostile/judge.ts';
 import { deliverHostile } from './hostile/mail.ts';
 import { type Notes, openNotes } from './hostile/notes.ts';
 import { type Route, routesOf } from './hostile/routes.ts';
+import { nastyPlaces, trespass } from './hostile/places.ts';
 import { readHostileSettings, turnHostile } from './hostile/settings.ts';
 import { cutOff, trickParser } from './hostile/shapes.ts';
 import { trickle } from './hostile/slow.ts';
@@ -17,7 +18,7 @@ import { openStand } from './hostile/stand.ts';
 import { type Part, randomOf, type Result, type Site } from './part.ts';
 
 /** Of one round, whatever the time: to each route, of transcripts in each era, of configurations. */
-const least = { requests: 12, transcripts: 40, settings: 150, spawns: 8 };
+const least = { requests: 8, places: 1000, names: 4, transcripts: 40, settings: 150, spawns: 8 };
 /** Further rounds have this long for requests, so that each kind comes again and again. */
 const roundMs = 60_000;
 /** Whatever is sent, the endpoint never takes more, MiB: bodies of 60 MB are text of twice that. */
@@ -76,6 +77,11 @@ async function serveHostile(
   try {
     const before = await stand.betaNow();
     await timed('each route once', coverRoutes(stand, notes, routes));
+    await timed('trespass', trespass(stand, notes, routes, isFirst ? least.names : Number.POSITIVE_INFINITY));
+    await timed(
+      'places',
+      nastyPlaces(stand, notes, routes, { most: isFirst ? least.places : 10 * least.places, random }),
+    );
     // Beside the others: it waits more than it works.
     const trickling = isFirst ? trickle(stand, notes, deadline) : Promise.resolve();
     const until = Math.min(deadline, Date.now() + roundMs);

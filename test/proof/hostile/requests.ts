@@ -217,25 +217,20 @@ const raw = [
   '+',
 ];
 
-/** What is beta's, as alpha would name it. */
-function theirs({ known }: Stand): string[] {
+/** What is beta's, as alpha would name it; those that matter most first. */
+export function theirs({ known }: Stand): string[] {
   const cursor = (...parts: unknown[]): string => Buffer.from(JSON.stringify(parts)).toString('base64url');
   return [
     'beta',
     known.betaItem,
+    cursor('beta', 'known'),
+    'alpha,beta',
     'known',
-    'beta,alpha',
     'alpha&agentId=beta',
     'alpha&agent=beta',
     '*',
     '__Host-nexus',
-  ].concat([
-    cursor('beta', 'known'),
-    cursor('beta', ''),
-    cursor('alpha', '~'),
-    cursor(null, {}),
-    cursor('a'.repeat(9000), ''),
-  ]);
+  ].concat([cursor('beta', ''), cursor('alpha', '~'), cursor(null, {}), cursor('a'.repeat(9000), '')]);
 }
 
 function param(name: string, value: string, part: fc.Arbitrary<string>): fc.Arbitrary<[string, string]> {
