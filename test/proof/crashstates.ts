@@ -11,7 +11,7 @@ export const crashstates: Part = {
   promise:
     'Whatever a power cut leaves of what was not synced, at whichever operation it comes, everything that was ' +
     'acknowledged before is there byte for byte, nothing is delivered or stored twice, and the next run goes on.',
-  share: 5,
+  share: 12,
   async run(site) {
     const shim = await buildShim(site.directory);
     // Both to their ends, since what fails one leaves the files to be removed.

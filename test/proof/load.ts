@@ -9,7 +9,7 @@ export const load: Part = {
   name: 'load',
   promise:
     'Under sessions, webhooks, pulls and queries together nothing that was acknowledged is lost or twice, and memory and handles stay flat; from 1 to 256 connections no webhook is lost.',
-  share: 8,
+  share: 80,
   async run(site) {
     const given = site.deadline - Date.now();
     const soaked = await soak(site, Math.max(leastSoakMs, given * soakPart));

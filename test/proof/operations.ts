@@ -34,7 +34,7 @@ export const operations: Part = {
   promise:
     'Whichever operation on a file or a database fails, and however it does, what was acknowledged is there, the ' +
     'failure is told, and the next run finishes the work, nothing twice.',
-  share: 5,
+  share: 40,
   async run(site) {
     const shim = await buildShim(site.directory);
     const courses: Course[] = [];

@@ -22,7 +22,7 @@ type Form = 'whole' | 'short';
 export const speed: Part = {
   name: 'speed',
   promise: 'What is measured loses nothing; each figure stands beside its peer or its limit of the same run.',
-  share: 3,
+  share: 25,
   async run(site) {
     const figures: (Figure & { form: Form })[] = [];
     const broken: Broken[] = [];
