@@ -1,8 +1,5 @@
 #!/usr/bin/env node
 // Plain JavaScript that any Node can parse: too old a Node must get a sentence, not a syntax error.
-import { readFileSync } from 'node:fs';
-import module from 'node:module';
-
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
 if (major < 24 || (major === 24 && minor < 16)) {
   process.stderr.write(
@@ -11,10 +8,11 @@ if (major < 24 || (major === 24 && minor < 16)) {
   process.exitCode = 78;
 } else if (process.argv.length === 3 && (process.argv[2] === '--version' || process.argv[2] === '-V')) {
   // Answered before anything is imported: scripts ask this often.
+  const { readFileSync } = process.getBuiltinModule('node:fs');
   const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
   process.stdout.write(`${manifest.version}\n`);
 } else {
-  module.enableCompileCache?.();
+  process.getBuiltinModule('node:module').enableCompileCache();
   const { main } = await import('../dist/main.js');
   process.exitCode = await main(process.argv.slice(2));
 }

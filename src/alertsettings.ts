@@ -18,33 +18,35 @@ const fieldsOf: Record<(typeof kinds)[number], { must: string[]; may: string[] }
 const address = text.regex(/^[^\s,;:<>"\\()-][^\s,;:<>"\\()]*$/, { error: 'must be one e-mail address' });
 
 /** One way by which alerts leave this machine. One flat object: `nexus config list` finds its secrets by that. */
-export const channelSchema = z
-  .strictObject({
-    kind: z.enum(kinds, { error: `must be one of ${kinds.join(', ')}` }),
-    agent: text.optional().describe("OpenClaw's id of the agent that is told."),
-    url: secretSchema.optional(),
-    format: z.enum(formats, { error: `must be one of ${formats.join(', ')}` }).optional(),
-    token: secretSchema.optional().describe('Sent as `Authorization: Bearer`.'),
-    to: address.optional(),
-    from: address.optional(),
-    command: z.array(text).min(1, { error: 'must name a program' }).optional(),
-  })
-  .superRefine((channel, context) => {
-    const { must, may } = fieldsOf[channel.kind];
-    const there = Object.entries(channel).flatMap(([name, value]) => (value === undefined ? [] : [name]));
-    for (const name of must.filter((name) => !there.includes(name)))
-      context.addIssue({
-        code: 'custom',
-        path: [name],
-        message: `must be said where kind is ${channel.kind}`,
-      });
-    for (const name of there.filter((name) => ![...must, ...may, 'kind'].includes(name)))
-      context.addIssue({
-        code: 'custom',
-        path: [name],
-        message: `must not be said where kind is ${channel.kind}`,
-      });
-  });
+export const channelSchema = z.lazy(() =>
+  z
+    .strictObject({
+      kind: z.enum(kinds, { error: `must be one of ${kinds.join(', ')}` }),
+      agent: text.optional().describe("OpenClaw's id of the agent that is told."),
+      url: secretSchema.optional(),
+      format: z.enum(formats, { error: `must be one of ${formats.join(', ')}` }).optional(),
+      token: secretSchema.optional().describe('Sent as `Authorization: Bearer`.'),
+      to: address.optional(),
+      from: address.optional(),
+      command: z.array(text).min(1, { error: 'must name a program' }).optional(),
+    })
+    .superRefine((channel, context) => {
+      const { must, may } = fieldsOf[channel.kind];
+      const there = Object.entries(channel).flatMap(([name, value]) => (value === undefined ? [] : [name]));
+      for (const name of must.filter((name) => !there.includes(name)))
+        context.addIssue({
+          code: 'custom',
+          path: [name],
+          message: `must be said where kind is ${channel.kind}`,
+        });
+      for (const name of there.filter((name) => ![...must, ...may, 'kind'].includes(name)))
+        context.addIssue({
+          code: 'custom',
+          path: [name],
+          message: `must not be said where kind is ${channel.kind}`,
+        });
+    }),
+);
 export type ChannelSettings = z.output<typeof channelSchema>;
 
 function whole(least: number, most: number) {

@@ -49,15 +49,17 @@ const endpoint = text.refine(isEndpoint, {
 const notifications = ['auto', 'hooks', 'cli', 'none'] as const;
 export type Notification = (typeof notifications)[number];
 
-const agent = z.strictObject({
-  as: text
-    .regex(agentIdPattern, {
-      error: 'must be letters, digits, "_" and "-", at most 64, beginning with a letter or digit',
-    })
-    .optional(),
-  skip: z.boolean({ error: 'must be true or false' }).optional(),
-  notify: z.enum(notifications, { error: `must be one of ${notifications.join(', ')}` }).optional(),
-});
+const agent = z.lazy(() =>
+  z.strictObject({
+    as: text
+      .regex(agentIdPattern, {
+        error: 'must be letters, digits, "_" and "-", at most 64, beginning with a letter or digit',
+      })
+      .optional(),
+    skip: z.boolean({ error: 'must be true or false' }).optional(),
+    notify: z.enum(notifications, { error: `must be one of ${notifications.join(', ')}` }).optional(),
+  }),
+);
 
 /** The configuration: type, defaults, validation and documentation of every setting. */
 export const configSchema = z.strictObject({
@@ -386,7 +388,8 @@ function parse(layers: Layer[], env: Environment): Config {
     throw new NexusError('config', 'There is no home directory to keep data in.', {
       hint: 'Set HOME, XDG_DATA_HOME or NEXUS_DATA_DIR.',
     });
-  const result = configSchema.safeParse(merged);
+  // Compiling it takes longer than reading it once.
+  const result = configSchema.safeParse(merged, { jitless: true });
   if (result.success) return result.data;
   const wrong = result.error.issues.flatMap((issue) => complaints(issue, layers, merged));
   throw new NexusError('config', `The configuration is wrong: ${wrong.join('; ')}.`);

@@ -2,11 +2,15 @@ import { constants } from 'node:fs';
 import { chmod, mkdir, open } from 'node:fs/promises';
 import { dirname, extname, isAbsolute, join, resolve } from 'node:path';
 import { NexusError } from './errors.ts';
+import { nestedDeeper } from './exactjson.ts';
 
 export type Environment = Record<string, string | undefined>;
 
 /** A configuration as a file has it: checked for nothing yet. */
 export type Settings = Record<string, unknown>;
+
+/** Whoever looks through settings does so by calling itself. */
+const mostLevels = 100;
 
 /** How long a writer waits for another one. */
 const lockWaitMs = 10_000;
@@ -190,8 +194,13 @@ function parseJson(path: string, content: string): Settings {
     const where = place === null ? positionOf(content, message) : `line ${place[1]}, column ${place[2]}`;
     throw new NexusError('config', `${path} is not JSON: something is wrong at ${where}.`);
   }
-  if (isSettings(settings)) return settings;
-  throw new NexusError('config', `${path} must hold one JSON object.`);
+  if (!isSettings(settings)) throw new NexusError('config', `${path} must hold one JSON object.`);
+  if (nestedDeeper(content, mostLevels))
+    throw new NexusError(
+      'config',
+      `${path} is nested more than ${mostLevels} levels deep, as no setting is.`,
+    );
+  return settings;
 }
 
 /** For the messages of the parser that have no position: those of an early end, and of an unexpected character. */

@@ -66,11 +66,10 @@ export function visible(text: string): string {
   return text.replace(hiddenAnywhere, written);
 }
 
-/** The same for whole messages: newlines, tabs and colours stay. */
-export function visibleLines(text: string): string {
-  return text.replace(
-    hiddenButLayout,
-    (character, colour: string | undefined) => colour ?? written(character),
+/** The same for whole messages: newlines and tabs stay, and colours where some are shown. */
+export function visibleLines(text: string, colours = true): string {
+  return text.replace(hiddenButLayout, (found, colour: string | undefined) =>
+    colour === undefined || !colours ? visible(found) : colour,
   );
 }
 

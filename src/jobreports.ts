@@ -8,37 +8,42 @@ import { keyOf, type Row, rowOf, type Store } from './stores/store.ts';
 export const mostAgents = 200;
 export const otherAgents = '_other';
 
-const at = z.number().int().min(0).max(8.64e15);
-const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
+const at = () => z.number().int().min(0).max(8.64e15);
+const count = () => z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 
-const lagSchema = z.strictObject({
-  agent: z.union([z.string().regex(agentIdPattern), z.literal(otherAgents)]),
-  /** Transcripts with something that is not in the archive, and the time of the oldest such event. */
-  unshipped: count,
-  oldestAt: at.exactOptional(),
-  /** Messages about webhooks that the agent is still to be told. */
-  untold: count,
-});
+// Lazy, as all that not every run needs: to make schemas is most of what it takes to start.
+const lagSchema = z.lazy(() =>
+  z.strictObject({
+    agent: z.union([z.string().regex(agentIdPattern), z.literal(otherAgents)]),
+    /** Transcripts with something that is not in the archive, and the time of the oldest such event. */
+    unshipped: count(),
+    oldestAt: at().exactOptional(),
+    /** Messages about webhooks that the agent is still to be told. */
+    untold: count(),
+  }),
+);
 
 /** How an agent of a host stands, by its id in Nexus. */
 export type AgentLag = z.output<typeof lagSchema>;
 
 /** How one job of a host stands after a run. Times are ms since 1970, by the host's clock. */
-export const jobReportSchema = z.strictObject({
-  /** `status` is one too: it is well when it finds that all is well. */
-  job: z.enum(attendedJobs),
-  endedAt: at,
-  /** How long the run took, in seconds. */
-  seconds: z.number().min(0).max(1e9),
-  /** When a run was last well; absent when none is known. */
-  lastSuccessAt: at.exactOptional(),
-  /** Runs in a row, up to this one, that were not. */
-  failures: count,
-  /** What failed in this run; of `status`, the problems it found. */
-  failedItems: count,
-  /** What `status` has seen; of other jobs nothing. */
-  agents: z.array(lagSchema).max(mostAgents),
-});
+export const jobReportSchema = z.lazy(() =>
+  z.strictObject({
+    /** `status` is one too: it is well when it finds that all is well. */
+    job: z.enum(attendedJobs),
+    endedAt: at(),
+    /** How long the run took, in seconds. */
+    seconds: z.number().min(0).max(1e9),
+    /** When a run was last well; absent when none is known. */
+    lastSuccessAt: at().exactOptional(),
+    /** Runs in a row, up to this one, that were not. */
+    failures: count(),
+    /** What failed in this run; of `status`, the problems it found. */
+    failedItems: count(),
+    /** What `status` has seen; of other jobs nothing. */
+    agents: z.array(lagSchema).max(mostAgents),
+  }),
+);
 export type JobReport = z.output<typeof jobReportSchema>;
 
 export interface HostReport extends JobReport {

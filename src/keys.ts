@@ -7,20 +7,22 @@ export const scopes = ['upload', 'pull', 'webhook', 'read'] as const;
 export type Scope = (typeof scopes)[number];
 
 /** A key as the configuration holds it: its hash only, so that the file gives nobody access. */
-export const keySchema = z.strictObject({
-  name: z
-    .string()
-    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'use letters, digits, ".", "_" and "-", at most 64')
-    .describe('What the log calls the key.'),
-  hash: z
-    .string()
-    .regex(/^[0-9a-f]{64}$/, 'the SHA-256 of the key, 64 lower-case hex digits')
-    .describe('SHA-256 of the key; `nexus keys add` writes it.'),
-  agents: z
-    .union([z.literal('*'), z.array(z.string().regex(agentIdPattern, 'not an agent id')).min(1)])
-    .describe('The agents it is good for, or "*" for all.'),
-  scopes: z.array(z.enum(scopes)).min(1).describe('What it may do.'),
-});
+export const keySchema = z.lazy(() =>
+  z.strictObject({
+    name: z
+      .string()
+      .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'use letters, digits, ".", "_" and "-", at most 64')
+      .describe('What the log calls the key.'),
+    hash: z
+      .string()
+      .regex(/^[0-9a-f]{64}$/, 'the SHA-256 of the key, 64 lower-case hex digits')
+      .describe('SHA-256 of the key; `nexus keys add` writes it.'),
+    agents: z
+      .union([z.literal('*'), z.array(z.string().regex(agentIdPattern, 'not an agent id')).min(1)])
+      .describe('The agents it is good for, or "*" for all.'),
+    scopes: z.array(z.enum(scopes)).min(1).describe('What it may do.'),
+  }),
+);
 export type Key = z.infer<typeof keySchema>;
 
 /** A new key: `nxk_` and 256 random bits in base64url. Shown once; only its hash is kept. */

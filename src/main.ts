@@ -6,6 +6,7 @@ import { describe, exit, exitStatus, NexusError } from './errors.ts';
 import { readHiddenLine } from './input.ts';
 import { bug, codeIn, logIn } from './logline.ts';
 import { createOutput, type Output } from './output.ts';
+import { unlikeUnits } from './systemd/asinstalled.ts';
 
 /**
  * Runs one command line, without `node` and the script, and resolves with the exit status. What a command opens it
@@ -62,7 +63,6 @@ async function run(
     output.debug(`nexus ${version}, configured by ${file}.`);
     // Under systemd it is a unit itself.
     if (env['INVOCATION_ID'] === undefined) {
-      const { unlikeUnits } = await import('./systemd/asinstalled.ts');
       const warning = unlikeUnits(command.name, file, env);
       if (warning !== undefined) output.warn(warning);
     }

@@ -3,12 +3,14 @@ import path from 'node:path';
 import type { Config } from './config.ts';
 import { openingError } from './diskerrors.ts';
 import { failedWith } from './errors.ts';
-import type { JobReport } from './jobreports.ts';
+import { type JobReport, openJobReports } from './jobreports.ts';
 import type { Say } from './logline.ts';
 import type { Mailbox } from './mailbox.ts';
 import type { Nexus } from './nexus.ts';
 import { known } from './secrets.ts';
 import type { UsageReader } from './http/usageclient.ts';
+import { openSessions } from './sessions.ts';
+import { openLocalStore } from './stores/local.ts';
 import type { Store } from './stores/store.ts';
 import type { Usage } from './usage.ts';
 
@@ -66,8 +68,7 @@ export async function openStore(
   config: Config,
   kind: Config['store']['kind'] = config.store.kind,
 ): Promise<Store> {
-  if (kind === 'local')
-    return await (await import('./stores/local.ts')).openLocalStore(storeDirectory(config));
+  if (kind === 'local') return await openLocalStore(storeDirectory(config));
   const connectionString = known(config.store.connectionString);
   const { openAzureStore } = await import('./stores/azure.ts');
   return await openAzureStore({ ...config.store, connectionString });
@@ -93,8 +94,7 @@ export async function openNexus(
     const patience = timeoutMs === undefined ? {} : { timeoutMs };
     return openClient({ endpoint, key: known(apiKey), retries, signal, version, say, ...patience });
   }
-  const [store, { openSessions }] = await Promise.all([openStore(config), import('./sessions.ts')]);
-  return openSessions(store);
+  return openSessions(await openStore(config));
 }
 
 /** Who is told how this host's jobs end. */
@@ -112,7 +112,7 @@ export async function openJobTeller(config: Config, version: string, timeoutMs: 
     return { tell: (report) => tellEndpoint(to, host, report, Date.now()), close: () => Promise.resolve() };
   }
   const impatient = { ...config, store: { ...config.store, timeoutMs } };
-  const [store, { openJobReports }] = await Promise.all([openStore(impatient), import('./jobreports.ts')]);
+  const store = await openStore(impatient);
   return { tell: (report) => openJobReports(store).put(host, report), close: () => store.close() };
 }
 

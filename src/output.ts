@@ -161,7 +161,8 @@ export function createOutput({
   }
 
   function lineForPeople({ level, message, facts, shown }: Entry): string {
-    const text = visibleLines([shown ?? message, ...framesIn(facts?.stack)].join('\n'));
+    // One line and in no colour but ours, whatever is quoted in it.
+    const text = [shown ?? message, ...framesIn(facts?.stack)].map(visible).join('\n');
     if (shown !== undefined || level === 'info') return text;
     if (level === 'error') return `${paint(stderr, 'red', 'error:')} ${text}`;
     if (level === 'warn') return `${paint(stderr, 'yellow', 'warning:')} ${text}`;
@@ -192,7 +193,7 @@ export function createOutput({
     },
     result(value) {
       if (typeof value !== 'string') print(escaped(JSON.stringify(value)));
-      else if (!json) print(visibleLines(value));
+      else if (!json) print(visibleLines(value, showsColours(stdout)));
     },
     // A line's end is in none of the strings of JSON, only between its values.
     resultJson: (text) => print(escaped(text.replace(/[\r\n]+/g, ' '))),
@@ -231,13 +232,17 @@ export function createOutput({
     },
   };
 
-  function paint(stream: Sink, style: Style, text: string): string {
+  function showsColours(stream: Sink): boolean {
     const wanted = env['FORCE_COLOR'];
     const coloured =
       wanted !== undefined && wanted !== ''
         ? wanted !== '0' && wanted !== 'false'
         : !env['NO_COLOR'] && stream.isTTY === true && env['TERM'] !== 'dumb';
-    return coloured && forPeople() ? styleText(style, text, { validateStream: false }) : text;
+    return coloured && forPeople();
+  }
+
+  function paint(stream: Sink, style: Style, text: string): string {
+    return showsColours(stream) ? styleText(style, text, { validateStream: false }) : text;
   }
 
   function spokenProgress(): Progress {

@@ -3,6 +3,7 @@ import { promisify } from 'node:util';
 import { gunzip, inflate, zstdDecompress } from 'node:zlib';
 import { NexusError } from './errors.ts';
 import { nestedDeeper } from './exactjson.ts';
+import { isJson } from './jsontext.ts';
 
 /** A body as an agent reads it. */
 export interface Payload {
@@ -167,12 +168,7 @@ function jsonText(bytes: Buffer, charset: string | undefined): string {
 }
 
 function checkJson(text: string): void {
-  try {
-    JSON.parse(text);
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-    throw new NexusError('invalid', 'The body is not valid JSON.', { cause: error });
-  }
+  if (!isJson(text)) throw new NexusError('invalid', 'The body is not valid JSON.');
 }
 
 /** A name that comes once has its value, one that comes again an array of them; `__proto__` is one like the others. */

@@ -25,3 +25,8 @@ export function transcriptOf(sessionName: string): string {
 export function historyOf(transcript: string, n: number): string {
   return n === 1 ? transcript : `${transcript}~${n}`;
 }
+
+/** The session that a transcript is a history of: `X` for `X~2`. */
+export function sessionOf(transcript: string): string {
+  return transcript.replace(/~\d+$/, '');
+}

@@ -1,3 +1,5 @@
+import { isLongJson } from './jsontext.ts';
+
 /**
  * What put.io says of a transfer, as an agent reads it: its names in camel case, numbers, booleans and times (ISO
  * 8601, UTC, whole seconds) as such. Every field may be absent. `callback_url` is left out: it holds our secret.
@@ -60,7 +62,8 @@ export function transferOf(fields: object): Transfer {
 
 /** The transfer that a payload tells of; `undefined` when it tells of none. */
 export function transferIn(payloadText: string): Transfer | undefined {
-  if (!payloadText.startsWith('{')) return undefined;
+  // A longer one tells of none, and would take many times its bytes.
+  if (!payloadText.startsWith('{') || isLongJson(payloadText)) return undefined;
   const fields: unknown = JSON.parse(payloadText);
   if (typeof fields !== 'object' || fields === null) return undefined;
   const transfer = transferOf(fields);

@@ -1,11 +1,15 @@
+import { availableParallelism } from 'node:os';
 import { changedSince, type Named, overlapMs, pruneChanges, reliableMs } from './changes.ts';
-import { describe, failedWith, messageOf, NexusError } from './errors.ts';
+import { describe, failedWith, NexusError } from './errors.ts';
 import type { Card, Nexus } from './nexus.ts';
 import type { Store } from './stores/store.ts';
+import { slots } from './slots.ts';
+import { openCommits } from './usagecommits.ts';
 import { openCounting } from './usagecount.ts';
 import { factIn, type IndexFile, IndexGone, setFact } from './usagefile.ts';
-import { type Lines, readLines } from './usagelines.ts';
 import { mailIn } from './usagemail.ts';
+import type { Part } from './usagereader.ts';
+import { openReaders } from './usagereaders.ts';
 import { type Chunk, openStates, type State } from './usagestate.ts';
 
 export interface CatchUpProgress {
@@ -23,9 +27,6 @@ export interface CatchUpOptions {
 
 /** The whole list is compared this often, ms. */
 const listEveryMs = 86_400_000;
-/** A transcript's bytes are taken up in transactions of about so many calls or bytes. */
-const chunkCalls = 1000;
-const chunkBytes = 8 * 1024 * 1024;
 /** A time further ahead than this is none, ms. */
 const aheadMs = 366 * 86_400_000;
 /** More than so many that the feed names of an agent, and this part of its transcripts, are compared as a list. */
@@ -33,10 +34,13 @@ const mostSingly = 50;
 const listShare = 1 / 20;
 /** Transcripts read at once. */
 const readers = 24;
+/** Transcripts in hand at once: what was read of the others waits to be written, many in one transaction. */
+const inHand = 64;
+/** From so many bytes on, another thread reads the lines. */
+const muchBytes = 16 * 1024 * 1024;
 /** With more than these to be read anew, all is: what is counted of one is found by reading through all. */
 const mostAnew = 50;
 const mostTries = 20;
-const mostTogether = 16;
 const mostRefused = 3;
 
 interface Pending {
@@ -54,13 +58,10 @@ interface Run {
   refused: number;
   /** Transcripts whose calls were taken back. */
   takenBack: number;
+  readers: ReturnType<typeof openReaders>;
+  /** Lets so many read at once. */
+  reading: ReturnType<typeof slots>;
   read: (bytes: number) => void;
-}
-
-interface Waiting {
-  work: () => void;
-  resolve: () => void;
-  reject: (error: unknown) => void;
 }
 
 /**
@@ -87,59 +88,7 @@ export function openCatchUp(
     'SELECT agent, name, length, complete, read_to, tail, key, trigger, host, unreadable FROM transcripts',
   );
   const countKnown = db.prepare('SELECT agent, count(*) AS count FROM transcripts GROUP BY agent');
-  let waiting: Waiting[] = [];
-  let flushing: Promise<void> | undefined;
-
-  /** Runs `work` in a transaction, with whatever else is handed in during this turn of the event loop. */
-  async function commit(work: () => void): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    waiting.push({ work, resolve, reject });
-    flushing ??= flush();
-    await promise;
-  }
-
-  /** A turn of the event loop, and further ones while each brings more: they share a transaction. */
-  async function gather(): Promise<void> {
-    let before: number;
-    do {
-      before = waiting.length;
-      await new Promise(setImmediate);
-    } while (waiting.length > before && waiting.length < mostTogether);
-  }
-
-  async function flush(): Promise<void> {
-    while (waiting.length > 0) {
-      await gather();
-      const batch = waiting;
-      waiting = [];
-      try {
-        await taken(batch);
-      } catch (error) {
-        // What cannot be counted of one transcript must not keep those that happen to share its transaction.
-        if (batch.length > 1 && failedWith(error, 'corrupt'))
-          for (const one of batch) await taken([one]).catch(one.reject);
-        else for (const { reject } of batch) reject(error);
-      }
-    }
-    flushing = undefined;
-  }
-
-  async function taken(batch: readonly Waiting[]): Promise<void> {
-    try {
-      const done = await index.write(() => {
-        counting.begin();
-        for (const { work } of batch) work();
-        counting.flush();
-      });
-      if (done === 'gone') throw new IndexGone();
-    } catch (error) {
-      if (error instanceof NexusError || error instanceof IndexGone) throw error;
-      throw new NexusError('corrupt', `What it holds cannot be counted: ${messageOf(error)}.`, {
-        cause: error,
-      });
-    }
-    for (const { resolve } of batch) resolve();
-  }
+  const { commit, expect } = openCommits(index, counting);
 
   /** Finds what may have changed and notes it; answers the cards that were read on the way. */
   async function look(): Promise<Map<string, Card>> {
@@ -305,19 +254,13 @@ export function openCatchUp(
       });
       return 'read';
     }
-    const lines = readLines({
-      lines: state?.lines ?? 0,
-      asked: state?.asked ?? false,
-      latest: now().getTime() + aheadMs,
-    });
     const seam = Buffer.from(state?.seam ?? []);
     let from = readTo;
-    let sinceTaken = 0;
 
-    const submit = async (taken: Lines, ended: boolean, last: boolean): Promise<boolean> => {
-      const mail = taken.asked === undefined ? undefined : mailIn(taken.asked, card.agent);
-      const latest = lines.seam();
-      const chunk: Chunk = { from, lines: taken, seam: latest.length > 0 ? latest : seam, tail: ended, mail };
+    const submit = async (part: Part, last: boolean): Promise<boolean> => {
+      const { lines, ended } = part;
+      const mail = lines.asked === undefined ? undefined : mailIn(lines.asked, card.agent);
+      const chunk: Chunk = { from, lines, seam: part.seam.length > 0 ? part.seam : seam, tail: ended, mail };
       let took = false;
       await commit(() => {
         took = false;
@@ -327,33 +270,52 @@ export function openCatchUp(
         if (last) done();
         took = true;
       });
-      from += taken.bytes;
-      sinceTaken = 0;
+      from += lines.bytes;
       return took;
     };
 
-    let compared = 0;
-    for await (const piece of nexus.read(card.agent, card.transcript, readTo - seam.length, card.length)) {
-      let bytes = Buffer.from(piece.buffer, piece.byteOffset, piece.byteLength);
-      if (compared < seam.length) {
-        const part = bytes.subarray(0, seam.length - compared);
-        if (!part.equals(seam.subarray(compared, compared + part.length)) && state !== undefined)
-          return await anew(run, card, state);
-        compared += part.length;
-        bytes = bytes.subarray(part.length);
+    const isStopped = (): boolean => run.signal?.aborted === true;
+    const following = card.complete ? 'never' : 'nothing';
+
+    /** Takes up all but the last part, which it gives back: who waits for that one's transaction reads nothing. */
+    const read = async (): Promise<Part | 'again' | 'stopped'> => {
+      if (isStopped()) return 'stopped';
+      const reader = run.readers.open({
+        lines: state?.lines ?? 0,
+        asked: state?.asked ?? false,
+        latest: now().getTime() + aheadMs,
+      });
+      const begin = readTo - seam.length;
+      let position = begin;
+      try {
+        for await (const piece of nexus.read(card.agent, card.transcript, begin, card.length)) {
+          let bytes = Buffer.from(piece.buffer, piece.byteOffset, piece.byteLength);
+          const compared = position - begin;
+          position += bytes.length;
+          if (compared < seam.length) {
+            const part = bytes.subarray(0, seam.length - compared);
+            if (!part.equals(seam.subarray(compared, compared + part.length)) && state !== undefined)
+              return await anew(run, card, state);
+            bytes = bytes.subarray(part.length);
+          }
+          run.read(bytes.length);
+          const last = position === card.length;
+          const part = await reader.read(bytes, last ? following : 'more');
+          if (part === undefined) continue;
+          if (last) return part;
+          if (!(await submit(part, false))) return 'again';
+          if (isStopped()) return 'stopped';
+        }
+        // It ended before the length that its card says: the next look at it tells why.
+        return 'again';
+      } finally {
+        reader.close();
       }
-      lines.read(bytes);
-      run.read(bytes.length);
-      sinceTaken += bytes.length;
-      if (sinceTaken >= chunkBytes || lines.calls() >= chunkCalls) {
-        if (!(await submit(lines.take(), false, false))) return 'again';
-        if (run.signal?.aborted === true) return 'stopped';
-      }
-    }
+    };
+    const last = await run.reading(read);
+    if (typeof last === 'string') return last;
     run.refused = 0;
-    const ended = card.complete && lines.waiting() > 0;
-    if (ended) lines.end();
-    return (await submit(lines.take(), ended, true)) ? 'read' : 'again';
+    return (await submit(last, true)) ? 'read' : 'again';
   }
 
   async function anew(run: Run, card: Card, state: State): Promise<'again'> {
@@ -387,11 +349,14 @@ export function openCatchUp(
         .flatMap(({ agent, name }) => cards.get(`${agent}/${name}`) ?? [])
         .reduce((sum, card) => sum + Math.max(0, bytesOf(card)), 0),
     );
+    const isMuch = told.bytesTotal > muchBytes;
     const run: Run = {
       cards,
       signal,
       refused: 0,
       takenBack: 0,
+      readers: openReaders(isMuch && availableParallelism() > 1),
+      reading: slots(readers),
       read(bytes) {
         told.bytes += bytes;
         progress?.(told);
@@ -399,7 +364,7 @@ export function openCatchUp(
     };
     const queue = pending.values();
     let failed: { error: unknown } | undefined;
-    const reader = async (): Promise<void> => {
+    const settling = async (): Promise<void> => {
       for (const one of queue) {
         if (signal?.aborted === true || failed !== undefined) return;
         try {
@@ -412,7 +377,15 @@ export function openCatchUp(
         progress?.(told);
       }
     };
-    await Promise.all(Array.from({ length: readers }, reader));
+    const expected = isMuch ? 1 : 0;
+    expect(inHand * expected);
+    try {
+      await Promise.all(
+        Array.from({ length: isMuch ? inHand : readers }, () => settling().finally(() => expect(-expected))),
+      );
+    } finally {
+      await run.readers.close();
+    }
     if (failed !== undefined) throw failed.error;
   };
 }

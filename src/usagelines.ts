@@ -26,7 +26,6 @@ const quote = 34;
 const backslash = 92;
 const closing = 125;
 
-const usageKey = Buffer.from('"usage":');
 const typeKey = Buffer.from('{"type":"');
 const messageStart = Buffer.from('{"type":"message","id":"');
 const parentKey = Buffer.from(',"parentId":');
@@ -45,9 +44,9 @@ type Kind = 'parse' | 'user' | 'skip';
  * Reads a transcript's lines from pieces of it, the first of which begins a line. Only lines that can carry usage are
  * parsed. OpenClaw writes a record's keys in the order of their making, so a line's first bytes say what it is:
  * `{"type":"message","id":…,"parentId":…,"timestamp":…,"message":{"role":"…"`, or `{"type":"…"` of another type. What
- * begins otherwise is parsed whole. Also parsed is whatever holds the bytes `"usage":`, which inside a text would be
- * `\"usage\":`, and what does not end as an object: a line that a crash has torn, with the next one behind it, is found
- * out that way. One that is torn and has nothing of a call in it is not looked into, and may pass for whole. Times after
+ * begins otherwise is parsed whole. Also parsed is a line in which another message begins, which inside a text would be
+ * `{\"type\":…`, and what does not end as an object: a line that a crash has torn, with the next one behind it, is found
+ * out that way. One that is torn and has no call behind it is not looked into, and may pass for whole. Times after
  * `latest` are none.
  */
 export function readLines(before: { lines: number; asked: boolean; latest?: number }): {
@@ -108,18 +107,18 @@ export function readLines(before: { lines: number; asked: boolean; latest?: numb
   /** Lines of `bytes` that end in it; answers where the rest begins. */
   function readWhole(bytes: Buffer): number {
     let from = 0;
-    let usage = bytes.indexOf(usageKey);
+    let further = -1;
     for (let end = bytes.indexOf(newline); end !== -1; end = bytes.indexOf(newline, from)) {
       line++;
       lines.lines++;
-      if (usage !== -1 && usage < from) usage = bytes.indexOf(usageKey, from);
       const to = trimmed(bytes, from, end);
       if (to > from) {
         time.from = -1;
-        const kind = usage !== -1 && usage < to ? 'parse' : kindOf(bytes, from, to);
-        if (kind === 'parse' || (kind === 'user' && !asked)) {
-          parse(bytes, from, to);
-        } else if (time.from !== -1) seen(timeIn(bytes, time, latest));
+        const kind = kindOf(bytes, from, to);
+        const skip = kind === 'skip' || (kind === 'user' && asked);
+        if (skip && further <= from) further = indexOr(bytes, messageStart, from + 1);
+        if (!skip || further < to) parse(bytes, from, to);
+        else if (time.from !== -1) seen(timeIn(bytes, time, latest));
       }
       lines.bytes += end + 1 - from;
       from = end + 1;
@@ -244,6 +243,12 @@ function closed(bytes: Buffer, from: number, to: number): number {
     if (byte === backslash) return -1;
   }
   return -1;
+}
+
+/** The length where it is not there. */
+function indexOr(bytes: Buffer, text: Buffer, from: number): number {
+  const at = bytes.indexOf(text, from);
+  return at === -1 ? bytes.length : at;
 }
 
 function begins(bytes: Buffer, at: number, to: number, text: Buffer): boolean {

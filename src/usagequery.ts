@@ -49,7 +49,8 @@ interface Raw {
   estimatedCalls: number;
 }
 
-const rawFields = [
+/** The columns of `sumsSql`, in its order. */
+export const rawFields = [
   'calls',
   'input',
   'output',

@@ -83,6 +83,8 @@ export const sessionsRequestSchema = z.strictObject({
   ...filters,
   /** Part of the session key or of the session's name, in any case. */
   text: z.string().max(200).optional(),
+  /** Also those that have called no model, at no time. */
+  uncalled: z.boolean().default(false),
   order: z.enum(sessionOrders, { error: `must be one of ${sessionOrders.join(', ')}` }).default('cost'),
   ascending: z.boolean().default(false),
   limit: z.int().min(1).max(1000).default(50),

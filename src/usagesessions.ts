@@ -5,6 +5,7 @@ import { preparePrices } from './usageprices.ts';
 import {
   choose,
   fromSql,
+  rawFields,
   rawOf,
   type Sums,
   sumsOf,
@@ -83,15 +84,21 @@ export function listSessions(
   prices: PriceTable,
   surroundings: Surroundings,
 ): SessionsAnswer {
-  const { text, order, ascending, limit, offset, ...asked } = parsed(sessionsRequestSchema, request);
+  const { text, uncalled, order, ascending, limit, offset, ...asked } = parsed(
+    sessionsRequestSchema,
+    request,
+  );
   const chosen = choose(asked, surroundings);
   const { where, values } = chosen;
   preparePrices(db, prices);
-  const conditions = [where];
-  if (text !== undefined && text !== '') {
-    conditions.push("(instr(lower(coalesce(s.key, '')), ?) > 0 OR instr(lower(s.name), ?) > 0)");
-    values.push(text.toLowerCase(), text.toLowerCase());
-  }
+  const named = text === undefined || text === '' ? undefined : text.toLowerCase();
+  const texts = named === undefined ? [] : [named, named];
+  const isNamed =
+    named === undefined
+      ? 'true'
+      : "(instr(lower(coalesce(s.key, '')), ?) > 0 OR instr(lower(s.name), ?) > 0)";
+  // What is asked of calls leaves out who has none.
+  const others = uncalled && asked.model === undefined && asked.provider === undefined;
   const by = {
     cost: 'recorded + estimated',
     tokens: 'input + output + cacheRead + cacheWrite',
@@ -102,11 +109,12 @@ export function listSessions(
   const direction = ascending ? 'ASC' : 'DESC';
   const rows = db
     .prepare(
-      `WITH found AS (${sessionsSql(conditions.join(' AND '))})
+      `WITH found AS (${sessionsSql(`${where} AND ${isNamed}`)}
+         ${others ? `UNION ALL ${uncalledSql(`${chosen.sessions.where} AND ${isNamed}`)}` : ''})
        SELECT *, count(*) OVER () AS found FROM found
        ORDER BY ${by} ${direction}, agent, session LIMIT ? OFFSET ?`,
     )
-    .all(...values, limit, offset);
+    .all(...values, ...texts, ...(others ? [...chosen.sessions.values, ...texts] : []), limit, offset);
   return {
     sessions: rows.map((row) => sessionFrom(db, row)),
     found: Number(rows[0]?.['found'] ?? 0),
@@ -114,10 +122,17 @@ export function listSessions(
   };
 }
 
+const describedSql = `s.id AS id, a.name AS agent, s.name AS session, s.key AS key, s.trigger AS trigger, s.host AS host,
+      s.job AS job, s.batch AS batch, s.source AS source, s.started_at AS started, s.ended_at AS ended`;
+
 function sessionsSql(where: string): string {
-  return `SELECT s.id AS id, a.name AS agent, s.name AS session, s.key AS key, s.trigger AS trigger, s.host AS host,
-      s.job AS job, s.batch AS batch, s.source AS source, s.started_at AS started, s.ended_at AS ended, ${sumsSql}
-    FROM ${fromSql} WHERE ${where} GROUP BY s.id`;
+  return `SELECT ${describedSql}, ${sumsSql} FROM ${fromSql} WHERE ${where} GROUP BY s.id`;
+}
+
+/** The same columns, of sessions that no call is counted for. */
+function uncalledSql(where: string): string {
+  return `SELECT ${describedSql}, ${rawFields.map(() => '0.0').join(', ')} FROM sessions s JOIN agents a ON a.id = s.agent
+    WHERE ${where} AND NOT EXISTS (SELECT 1 FROM rollup r WHERE r.session = s.id)`;
 }
 
 function sessionFrom(db: DatabaseSync, row: SqlRow): SessionUsage {

@@ -1,5 +1,6 @@
 import type { DatabaseSync } from 'node:sqlite';
 import type { About, Card } from './nexus.ts';
+import { sessionOf } from './transcripts.ts';
 import type { Counting, Place } from './usagecount.ts';
 import type { Lines } from './usagelines.ts';
 import type { Mail } from './usagemail.ts';
@@ -46,11 +47,6 @@ export interface States {
   reset: (state: State) => void;
   /** The transcript is no longer stored. */
   drop: (state: State) => void;
-}
-
-/** The session that a transcript is a history of: `X` for `X~2`. */
-export function sessionOf(transcript: string): string {
-  return transcript.replace(/~\d+$/, '');
 }
 
 /** The cron job in a session key: `agent:x:cron:<job>[:run:<id>]`. */

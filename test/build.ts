@@ -10,6 +10,7 @@ export async function setup(): Promise<void> {
   const sources = await readdir(path.join(project, 'src'), { recursive: true });
   const files = [
     'package.json',
+    '.ci/build.ts',
     ...sources.filter((file) => /\.(ts|css|svg)$/.test(file)).map((file) => `src/${file}`),
   ];
   const changes = await Promise.all(files.map((file) => changedAt(path.join(project, file))));

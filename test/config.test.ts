@@ -437,3 +437,8 @@ test('a mailbox of an agent whose name is a path of the endpoint’s own is refu
   await written({ mailboxes: { 'a.b': {} } });
   await expect(load()).rejects.toThrow('must be the id of an agent');
 });
+
+test('a file nested too deep to be looked through is refused with a sentence', async () => {
+  await written(`{"mailboxes":${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}}`);
+  expect(await complaint(load())).toContain('levels deep');
+});

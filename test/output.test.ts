@@ -207,6 +207,15 @@ describe('colours', () => {
   });
 });
 
+test('what is quoted in a message begins no line of its own and has no colour', async () => {
+  const { output, stdout, stderr } = show();
+  output.error('agent \u001b[8mx\nerror: forged');
+  output.result('agent \u001b[31mx');
+  await output.flush();
+  expect(stderr()).toBe('error: agent \\u{1b}[8mx\\u{a}error: forged\n');
+  expect(stdout()).toBe('agent \\u{1b}[31mx\n');
+});
+
 describe('under journald', () => {
   test('each entry is one line with its priority', () => {
     const { output, stderr } = show({ journal: true, log: { level: 'debug' } });

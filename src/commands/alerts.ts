@@ -5,6 +5,7 @@ import type { Context, Surroundings } from '../context.ts';
 import { describe, exit, exitStatus, NexusError } from '../errors.ts';
 import { formatAge } from '../format.ts';
 import { type AlertSurroundings, lookAtHostAlerts, sendToAll } from '../jobs/hostalerts.ts';
+import { spendingAlerts } from './spendingalerts.ts';
 
 /** Sends one notice through every channel and says what each answered; 3 when one did not take it. */
 export async function test(context: Context): Promise<number> {
@@ -41,7 +42,7 @@ export async function test(context: Context): Promise<number> {
 /** What is latched: alerts that last, and those whose end has not reached everybody. Changes nothing. */
 export async function list(context: Context): Promise<void> {
   const { config, output, now } = context;
-  const all = [...(await lookAtHostAlerts(context)), ...(await ofStore(context))];
+  const all = [...(await lookAtHostAlerts(context)), ...(await spendingAlerts(context))];
   const names = config.alerts.channels.map(
     (settings) => [nameOf(settings), describeChannel(settings)] as const,
   );
@@ -68,19 +69,6 @@ export async function list(context: Context): Promise<void> {
         (one.recovered ?? one.raised).title,
       ]),
     );
-}
-
-/** Those of spending, which all who use the store share; an endpoint's are its own. */
-async function ofStore({ config }: Context): Promise<Latched[]> {
-  const { isFresh, openStore } = await import('../open.ts');
-  if (config.endpoint !== undefined || (await isFresh(config))) return [];
-  const { openAlerts } = await import('../alerts.ts');
-  const store = await openStore(config);
-  try {
-    return await openAlerts(store).list();
-  } finally {
-    await store.close();
-  }
 }
 
 /** A column of the list is as wide as its widest; those that did not take it come first. */

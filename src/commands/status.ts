@@ -116,7 +116,9 @@ async function look(context: Context, alertDue?: AlertDue): Promise<number> {
     const mail = await mailHere(context, nexus, agents, now);
     problems.push(...(mail?.problems ?? []));
     if (config.alerts.channels.length > 0)
-      problems.push(...(await (await import('./statuschannels.ts')).channelProblems(context, now)));
+      problems.push(
+        ...(await (await import('./statuschannels.ts')).channelProblems(context, now, nexus.reachable)),
+      );
     const standing: Status = {
       schemaVersion: 1,
       command: 'status',

@@ -3,19 +3,23 @@ import { describeChannel, nameOf } from '../channels/open.ts';
 import type { Context } from '../context.ts';
 import { NexusError } from '../errors.ts';
 import { formatAge, formatItems } from '../format.ts';
-import { hasHostAlerts, lookAtHostAlerts } from '../jobs/hostalerts.ts';
+import { lookAtHostAlerts } from '../jobs/hostalerts.ts';
+import { spendingAlerts } from './spendingalerts.ts';
 import type { Problem } from './statusmail.ts';
 
 /** What no run has tried to send for so long has nobody who sends it. */
 const unsentMs = 900_000;
 
-/** Channels that did not take what they were sent last: whoever looks may be the only one to hear of it. */
-export async function channelProblems(context: Context, now: number): Promise<Problem[]> {
+/**
+ * Channels that did not take what they were sent last: whoever looks may be the only one to hear of it. Alerts of
+ * spending are in the store, and looked at where that is `reachable`.
+ */
+export async function channelProblems(context: Context, now: number, reachable: boolean): Promise<Problem[]> {
   const { channels } = context.config.alerts;
-  if (channels.length === 0 || !hasHostAlerts(context.config)) return [];
+  if (channels.length === 0) return [];
   let alerts: Latched[];
   try {
-    alerts = await lookAtHostAlerts(context);
+    alerts = [...(await lookAtHostAlerts(context)), ...(reachable ? await spendingAlerts(context) : [])];
   } catch (error) {
     if (!(error instanceof NexusError)) throw error;
     return [

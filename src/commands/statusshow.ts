@@ -1,5 +1,5 @@
 import type { Context } from '../context.ts';
-import { formatAge, formatBytes } from '../format.ts';
+import { formatAge, formatBytes, visible } from '../format.ts';
 import type { Standing } from '../jobs/standing.ts';
 import type { Output } from '../output.ts';
 import { wrapped } from '../table.ts';
@@ -33,7 +33,7 @@ export function showStatus({ output }: Pick<Context, 'output'>, status: Status, 
 }
 
 function say(output: Output, title: string, style: 'red' | 'cyan', text: string): void {
-  const [first = '', ...rest] = wrapped(`${title} ${text}`, output.size.width, '  ');
+  const [first = '', ...rest] = wrapped(visible(`${title} ${text}`), output.size.width, '  ');
   output.result([`${output.style(style, title)}${first.slice(title.length)}`, ...rest].join('\n'));
 }
 

@@ -1,6 +1,7 @@
 import { agentIdPattern } from '../agents.ts';
 import type { Context } from '../context.ts';
 import { type AgentLag, fewAgents } from '../jobreports.ts';
+import { ledgerOnce } from '../jobs/ledger.ts';
 import type { Standing } from '../jobs/standing.ts';
 import { tellRunEnd } from '../jobs/telljobs.ts';
 import type { AgentMail } from './statusmail.ts';
@@ -34,15 +35,20 @@ export async function tellStatus(
   });
   // A store that is not there yet is not made for this.
   const unreachable = !nexus.reachable || nexus.store === undefined;
-  await tellRunEnd(
-    { config, version, unreachable, warn: output.warn },
-    {
-      job: 'status',
-      verdict: problems.length === 0 ? 'well' : 'failed',
-      endedAt,
-      seconds: Math.max(0, endedAt - startedAt) / 1000,
-      failedItems: problems.length,
-      agents: fewAgents(lags),
-    },
-  );
+  const ledger = ledgerOnce(config, output.warn);
+  try {
+    await tellRunEnd(
+      { config, version, unreachable, warn: output.warn, openLedger: ledger.open },
+      {
+        job: 'status',
+        verdict: problems.length === 0 ? 'well' : 'failed',
+        endedAt,
+        seconds: Math.max(0, endedAt - startedAt) / 1000,
+        failedItems: problems.length,
+        agents: fewAgents(lags),
+      },
+    );
+  } finally {
+    ledger.close();
+  }
 }

@@ -67,6 +67,11 @@ export function refuseMightyUrl(keys: readonly Key[], { headers: fields, query }
   );
 }
 
+/** Whether any key is shown, right or wrong. */
+export function presentsKey(asked: Asked): boolean {
+  return presentedKey(asked) !== undefined;
+}
+
 function presentedKey({ headers: fields, query }: Asked): string | undefined {
   const field = fields[headers.key];
   if (field !== undefined) return typeof field === 'string' ? field : undefined;

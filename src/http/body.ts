@@ -3,7 +3,12 @@ import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { constants, gunzip, zstdDecompress } from 'node:zlib';
 import { NexusError } from '../errors.ts';
+import { fieldsIn, type Place } from '../exactjson.ts';
+import { isJson, isLongJson } from '../jsontext.ts';
 import { readDigestField } from './wire.ts';
+
+/** More are no body that is wanted here. */
+const mostFields = 1000;
 
 const unzip = promisify(gunzip);
 const unzstd = promisify(zstdDecompress);
@@ -91,7 +96,10 @@ export async function decode(
   }
 }
 
-/** The text of a JSON body, parsed; anything but UTF-8 and JSON is `invalid`. */
+/**
+ * The text of a JSON body, parsed; anything but UTF-8 and JSON is `invalid`. Of a long one only those fields of its
+ * object that are text: those are all that is wanted of one, and whatever else is in it would take many times its bytes.
+ */
 export function parseBody(bytes: Buffer): unknown {
   let text: string;
   try {
@@ -100,8 +108,22 @@ export function parseBody(bytes: Buffer): unknown {
     throw new NexusError('invalid', 'Invalid JSON: the body is not UTF-8.', { cause: error });
   }
   try {
-    return JSON.parse(text) as unknown;
+    return isLongJson(text) ? textsIn(text) : (JSON.parse(text) as unknown);
   } catch (error) {
     throw new NexusError('invalid', 'Invalid JSON: the body does not parse.', { cause: error });
   }
+}
+
+function textsIn(text: string): Record<string, unknown> {
+  if (!isJson(text)) throw new SyntaxError('This is not JSON.');
+  if (text.trimStart()[0] !== '{') return {};
+  // Of a name that comes twice the last counts.
+  const last = new Map<string, Place>();
+  for (const { name, ...place } of fieldsIn(text, 0))
+    if (last.size < mostFields || last.has(name)) last.set(name, place);
+  return Object.fromEntries(
+    [...last].flatMap(([name, { start, end }]): [string, unknown][] =>
+      text[start] === '"' ? [[name, JSON.parse(text.slice(start, end))]] : [],
+    ),
+  );
 }

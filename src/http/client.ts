@@ -25,8 +25,8 @@ export type { ClientOptions } from './connection.ts';
 
 /** Below this, compressing saves nothing worth having. */
 const compressFrom = 1024;
-/** The endpoint reads every byte before it answers. */
-const digestTimeoutMs = 10 * 60_000;
+/** The endpoint reads every byte before it answers with a digest: so much longer it may take, for each ms of these bytes. */
+const digestBytesPerMs = 2_000;
 /** As long as it takes to read a whole archive, or nearly. */
 const damageTimeoutMs = 6 * 3_600_000;
 const cardsPerPage = 1000;
@@ -50,6 +50,46 @@ export function openClient(options: ClientOptions): Nexus {
     return (await connection.json(schema, { method: 'GET', path, expect: [200] })).value;
   }
 
+  /** The card; with a digest that the endpoint may have to read `of` so many bytes for, or more. */
+  async function head(
+    agent: string,
+    transcript: string,
+    asked?: { digest: 'stored' | 'reread'; of: number },
+  ): Promise<Card | undefined> {
+    let answer: Answer;
+    try {
+      answer = await requester.ask({
+        method: 'HEAD',
+        path: transcriptPath(agent, transcript),
+        expect: [200],
+        ...(asked === undefined
+          ? {}
+          : {
+              headers: {
+                [headers.wantReprDigest]: 'sha-256=1',
+                ...(asked.digest === 'reread' ? { 'cache-control': 'no-cache' } : {}),
+              },
+              timeoutMs: connection.timeoutMs + asked.of / digestBytesPerMs,
+            }),
+      });
+    } catch (error) {
+      if (failedWith(error, 'not_found')) return undefined;
+      if (failedWith(error, 'corrupt'))
+        throw new NexusError(
+          'corrupt',
+          `The stored bytes of ${agent}/${transcript} are not the ones that were stored, says ${endpoint.base}.`,
+          { cause: error },
+        );
+      throw error;
+    }
+    answer.done();
+    const read = cardSchema.safeParse(parseJson(answer.headers.get(headers.card) ?? ''));
+    const field = answer.headers.get(headers.reprDigest);
+    const stated = field === null ? undefined : readDigestField(field);
+    if (!read.success || (asked !== undefined && stated === undefined)) throw notNexus(endpoint.base, answer);
+    return stated === undefined ? read.data : { ...read.data, digest: stated };
+  }
+
   return {
     async storeId() {
       const known = requester.store();
@@ -57,39 +97,10 @@ export function openClient(options: ClientOptions): Nexus {
     },
 
     async stat(agent, transcript, { digest = 'known' } = {}) {
-      let answer: Answer;
-      try {
-        answer = await requester.ask({
-          method: 'HEAD',
-          path: transcriptPath(agent, transcript),
-          expect: [200],
-          ...(digest === 'known'
-            ? {}
-            : {
-                headers: {
-                  [headers.wantReprDigest]: 'sha-256=1',
-                  ...(digest === 'reread' ? { 'cache-control': 'no-cache' } : {}),
-                },
-                timeoutMs: Math.max(options.timeoutMs ?? 0, digestTimeoutMs),
-              }),
-        });
-      } catch (error) {
-        if (failedWith(error, 'not_found')) return undefined;
-        if (failedWith(error, 'corrupt'))
-          throw new NexusError(
-            'corrupt',
-            `The stored bytes of ${agent}/${transcript} are not the ones that were stored, says ${endpoint.base}.`,
-            { cause: error },
-          );
-        throw error;
-      }
-      answer.done();
-      const read = cardSchema.safeParse(parseJson(answer.headers.get(headers.card) ?? ''));
-      const field = answer.headers.get(headers.reprDigest);
-      const stated = field === null ? undefined : readDigestField(field);
-      if (!read.success || (digest !== 'known' && stated === undefined))
-        throw notNexus(endpoint.base, answer);
-      return stated === undefined ? read.data : ({ ...read.data, digest: stated } satisfies Card);
+      const card = await head(agent, transcript);
+      const known = digest === 'known' || (digest === 'stored' && card?.digest !== undefined);
+      // How long it is says how long its digest may take: a line that is silent is not waited for any longer.
+      return card === undefined || known ? card : await head(agent, transcript, { digest, of: card.length });
     },
 
     async append(agent, transcript, offset, bytes, { complete, about }) {

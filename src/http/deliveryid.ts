@@ -74,6 +74,8 @@ function valueAt(body: Buffer, path: string): string | undefined {
       if (part === undefined) return undefined;
       at = part;
     }
+    // A part of several values is no id, and can be as long as the body.
+    if (text[at.start] === '{' || text[at.start] === '[') return undefined;
     const written = text.slice(at.start, at.end);
     const value: unknown = JSON.parse(written);
     if (typeof value === 'number') return written;

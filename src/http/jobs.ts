@@ -8,7 +8,7 @@ import { parseBody, requireType } from './body.ts';
 import { bodyIn, callerOf, headerOf, type Routes } from './context.ts';
 
 /** `sentAt` is when the host's clock said so. */
-const bodySchema = jobReportSchema.extend({ sentAt: z.number().int().min(0).max(8.64e15) });
+const bodySchema = jobReportSchema.unwrap().extend({ sentAt: z.number().int().min(0).max(8.64e15) });
 const maxBytes = 65_536;
 const scopes = ['upload', 'pull'] as const;
 

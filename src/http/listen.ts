@@ -1,9 +1,9 @@
 import { lookup } from 'node:dns/promises';
-import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import { isIP, type Socket } from 'node:net';
+import { isIP } from 'node:net';
 import { NexusError } from '../errors.ts';
+import { followConnections } from './connections.ts';
 import { isLoopback } from './loopback.ts';
-import { createServer, type ServerOptions } from './server.ts';
+import { createServer, defaultLimits, type ServerOptions } from './server.ts';
 
 export interface ServeOptions extends ServerOptions {
   /** Name or address to listen on. Other than loopback only with a key. */
@@ -37,7 +37,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       `Without any key the endpoint listens on loopback only, and ${host} is not: run \`nexus keys add\` first, or use 127.0.0.1.`,
     );
   const app = createServer(options);
-  const closeUnused = unusedSockets(app.server);
+  const connections = followConnections(app.server, options.limits?.connections ?? defaultLimits.connections);
   try {
     // One address and so one server: Fastify makes a second one for this name, and does not wait for it at the end.
     const { address } = host === 'localhost' ? await lookup(host) : { address: host };
@@ -51,7 +51,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     const cut = setTimeout(() => app.server.closeAllConnections(), drainMs);
     try {
       const over = app.close();
-      closeUnused();
+      connections.closeUnused();
       await over;
     } finally {
       clearTimeout(cut);
@@ -69,36 +69,6 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const bound = typeof address === 'object' && address !== null ? address : { address: host, port };
   const shown = isIP(bound.address) === 6 ? `[${bound.address}]` : bound.address;
   return { url: `http://${shown}:${bound.port}`, host: bound.address, port: bound.port, closed };
-}
-
-/**
- * Once called, closes each connection as soon as no request is under way on it. Node's own way leaves out those on
- * which none ever was, which a client's pool keeps in reserve, and those whose answer had begun before.
- */
-function unusedSockets(server: Server): () => void {
-  const running = new Map<Socket, number>();
-  let closing = false;
-  const count = (socket: Socket, by: number) => {
-    const before = running.get(socket);
-    if (before === undefined) return;
-    const requests = before + by;
-    running.set(socket, requests);
-    if (closing && requests === 0) socket.destroySoon();
-  };
-  const begin = ({ socket }: IncomingMessage, response: ServerResponse) => {
-    count(socket, 1);
-    response.once('close', () => count(socket, -1));
-  };
-  server.on('connection', (socket: Socket) => {
-    running.set(socket, 0);
-    socket.once('close', () => running.delete(socket));
-  });
-  server.on('request', begin);
-  server.on('checkContinue', begin);
-  return () => {
-    closing = true;
-    for (const [socket, requests] of running) if (requests === 0) socket.destroy();
-  };
 }
 
 function listenError(error: unknown, host: string, port: number): unknown {

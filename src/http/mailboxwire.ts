@@ -2,6 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import * as z from 'zod';
 import { NexusError } from '../errors.ts';
 import { elementsIn, fieldsIn, type Place, withField } from '../exactjson.ts';
+import { isJson } from '../jsontext.ts';
 import {
   type Item,
   type ListedItem,
@@ -108,7 +109,7 @@ function readAs<T extends object>(
     const payloadText = payload === undefined ? 'null' : text.slice(payload.start, payload.end);
     const facts =
       payload === undefined ? text : `${text.slice(0, payload.start)}null${text.slice(payload.end)}`;
-    JSON.parse(payloadText);
+    if (!isJson(payloadText)) return undefined;
     const read = schema.safeParse(JSON.parse(facts));
     return read.success ? { ...read.data, payloadText } : undefined;
   } catch (error) {

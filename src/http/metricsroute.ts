@@ -1,5 +1,5 @@
 import { type JobReports, seriesOf } from '../jobreports.ts';
-import { authenticate } from './auth.ts';
+import type { authenticate } from './auth.ts';
 import { askedBy, headerOf, type Routes } from './context.ts';
 import { errorOf } from './failures.ts';
 import { type Metrics, type Seen, sourceLabel } from './metrics.ts';
@@ -11,7 +11,12 @@ import { headers } from './wire.ts';
 /** What the endpoint and its store say to a monitor. Never fails for the store's sake. */
 export function metricsRoutes(
   { app, sessions, webhooks, keys, mailboxes, now }: Routes,
-  { metrics, jobs, waitMs }: { metrics: Metrics; jobs: JobReports; waitMs: number },
+  {
+    metrics,
+    jobs,
+    waitMs,
+    keyCheck,
+  }: { metrics: Metrics; jobs: JobReports; waitMs: number; keyCheck: typeof authenticate },
 ): void {
   const answers = remembering(() => sessions.stat('main', 'readyz'), { freshMs: 1000, waitMs });
   const mail = remembering(async () => ({ countedAt: now(), standings: await webhooks.standing() }), {
@@ -41,7 +46,7 @@ export function metricsRoutes(
   // It lets in by itself: what lets in elsewhere asks the store first, which may be what is down.
   app.get('/metrics', { config: { open: true } }, async (request, reply) => {
     const asked = askedBy(request);
-    const caller = authenticate(await keys(), {
+    const caller = keyCheck(await keys(), {
       ...asked,
       headers: { ...bearer(asked.headers), ...asked.headers },
     });

@@ -1,5 +1,5 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Usage } from '../usage.ts';
+import { within } from './patience.ts';
 
 /** Not again for so long after a look at what was stored, ms. */
 const looksEveryMs = 3000;
@@ -26,11 +26,6 @@ export function openRecent(
           looking = undefined;
         });
     if (looking === undefined) return;
-    const patience = new AbortController();
-    await Promise.race([
-      looking,
-      delay(patienceMs, undefined, { signal: patience.signal }).catch(() => undefined),
-    ]);
-    patience.abort();
+    await within(patienceMs, looking);
   };
 }

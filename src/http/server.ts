@@ -16,11 +16,11 @@ import type { Nexus } from '../nexus.ts';
 import type { Secret } from '../secrets.ts';
 import type { Mailboxes } from '../sources.ts';
 import type { Usage } from '../usage.ts';
-import { authenticate } from './auth.ts';
 import { bodyOf } from './body.ts';
 import { askedBy, bodyIn, type Routes } from './context.ts';
 import { type DashboardOptions, dashboardRoutes } from './dashboard/routes.ts';
 import { answerError, errorOf, unknownRoute } from './failures.ts';
+import { openKeyCheck } from './guesses.ts';
 import { healthRoutes } from './health.ts';
 import { itemRoutes } from './items.ts';
 import { jobRoutes } from './jobs.ts';
@@ -53,6 +53,7 @@ export interface Limits {
   readyMs: number;
   /** For the store to answer when metrics are asked for; what it has not said then is left out. */
   metricsMs: number;
+  /** At most; where they are all taken those without a request make room. */
   connections: number;
   /** Bytes of webhooks that are in memory at once. */
   webhookBytes: number;
@@ -112,6 +113,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
   const usage = options.usage === undefined ? undefined : ownStore(options.usage);
   const jobs = ownStore(options.jobs);
   const limits: Limits = { ...defaultLimits, ...options.limits };
+  const keyCheck = openKeyCheck(now, proxies);
   const expecting = new WeakMap<IncomingMessage, ServerResponse>();
 
   const app: FastifyInstance = Fastify({
@@ -133,7 +135,6 @@ export function createServer(options: ServerOptions): FastifyInstance {
     },
     clientErrorHandler: answerUnparsable,
   });
-  app.server.maxConnections = limits.connections;
 
   // Each route reads its own body, when it wants it and no further than it wants it.
   app.removeAllContentTypeParsers();
@@ -159,7 +160,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
     reply.header('cache-control', 'no-store').header('x-content-type-options', 'nosniff');
     const { open, scopes } = request.routeOptions.config;
     if (request.is404 || open === true) return;
-    const caller = authenticate(await keys(), askedBy(request));
+    const caller = keyCheck(await keys(), askedBy(request));
     request.caller = caller;
     reply.header(headers.store, await sessions.storeId());
     if (scopes === undefined) return;
@@ -193,7 +194,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
   const { readyMs, metricsMs, webhookBytes } = limits;
   const opened = { sessions, webhooks, usage, keys, mailboxes, secretOf };
   const routes: Routes = { app, ...opened, version, now, log, readyMs, proxies, webhookBytes };
-  metricsRoutes(routes, { metrics, jobs, waitMs: metricsMs });
+  metricsRoutes(routes, { metrics, jobs, waitMs: metricsMs, keyCheck });
   healthRoutes(routes);
   markRoutes(routes);
   sessionRoutes(routes);

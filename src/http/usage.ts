@@ -16,6 +16,7 @@ const scopes = ['read'] as const;
 const listSchema = z.object({
   ...sessionsRequestSchema.shape,
   ascending: z.stringbool({ error: 'must be true or false' }).default(false),
+  uncalled: z.stringbool({ error: 'must be true or false' }).default(false),
   limit: z.coerce.number().int().min(1).max(1000).default(50),
   offset: z.coerce.number().int().min(0).default(0),
 });

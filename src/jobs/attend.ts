@@ -5,7 +5,8 @@ import { codeIn } from '../logline.ts';
 import type { Ending, FailedItem } from '../report.ts';
 import { type Heartbeat, heartbeatOf } from './heartbeat.ts';
 import { alertOnJob, type AlertSurroundings } from './hostalerts.ts';
-import { type Ledger, ledgerFile, openLedger } from './ledger.ts';
+import { keepSettings } from './keptsettings.ts';
+import { type Ledger, ledgerFile, ledgerOnce } from './ledger.ts';
 import { tellRunEnd } from './telljobs.ts';
 import { reasonOf, type Verdict, verdictOf } from './streak.ts';
 
@@ -48,12 +49,17 @@ export function attend(
     const startedAt = around.now();
 
     async function ended(how: Ended, thrown?: unknown): Promise<void> {
-      const following = [
-        followUp(around, job, how.verdict, startedAt, thrown),
-        tellMetrics(around, job, how),
-      ];
-      await tellMonitor(heartbeat, around, how);
-      await Promise.all(following);
+      const ledger = ledgerOnce(around.config, around.warn);
+      try {
+        const following = [
+          followUp(around, ledger.open, job, how.verdict, startedAt, thrown),
+          tellMetrics(around, ledger.open, job, how),
+        ];
+        await tellMonitor(heartbeat, around, how);
+        await Promise.all(following);
+      } finally {
+        ledger.close();
+      }
     }
 
     try {
@@ -134,11 +140,18 @@ function openRounds(
       const at = around.now();
       if (pings) pingedAt = at.getTime();
       if (follows) followed = { verdict, at: at.getTime() };
-      await Promise.all([
-        follows ? followUp(around, job, verdict, fell?.startedAt ?? at, fell?.error) : undefined,
-        follows ? tellMetrics(around, job, round) : undefined,
-        pings ? tellMonitor(heartbeat, around, round) : undefined,
-      ]);
+      const ledger = ledgerOnce(around.config, around.warn);
+      try {
+        await Promise.all([
+          follows
+            ? followUp(around, ledger.open, job, verdict, fell?.startedAt ?? at, fell?.error)
+            : undefined,
+          follows ? tellMetrics(around, ledger.open, job, round) : undefined,
+          pings ? tellMonitor(heartbeat, around, round) : undefined,
+        ]);
+      } finally {
+        ledger.close();
+      }
     }
   }
 
@@ -208,6 +221,7 @@ async function tellMonitor(
 /** Of what was left to another job, or stopped, there is nothing to tell. */
 async function tellMetrics(
   around: Attending,
+  openLedger: () => Ledger,
   job: keyof Config['heartbeats'],
   { verdict, failedItems, seconds, unreachable }: Ended,
 ): Promise<void> {
@@ -216,7 +230,7 @@ async function tellMetrics(
   // A clock that was put back meanwhile.
   const took = Math.max(0, seconds);
   const end = { job, verdict, endedAt, seconds: took, failedItems, agents: [] };
-  await tellRunEnd({ ...around, unreachable }, end);
+  await tellRunEnd({ ...around, unreachable, openLedger }, end);
 }
 
 /**
@@ -225,6 +239,7 @@ async function tellMetrics(
  */
 async function followUp(
   around: Attending,
+  openLedger: () => Ledger,
   job: string,
   verdict: Verdict,
   startedAt: Date,
@@ -234,18 +249,14 @@ async function followUp(
   // Where nothing ever ran and nobody is to be told, a first failure leaves nothing behind.
   if (thrown !== undefined && around.config.alerts.channels.length === 0 && !existsSync(file)) return;
   try {
-    const ledger = openLedger(file, around.warn);
-    try {
-      if (thrown !== undefined) keepFailure(ledger, job, startedAt, around.now(), describe(thrown));
-      const invocation = around.env['INVOCATION_ID'];
-      if (verdict === 'failed' && invocation !== undefined && invocation !== '')
-        ledger.noteInvocation(invocation, job);
-      await keptSettings(around);
-      // Who stops a job waits for its end; what is due is sent by the next run.
-      if (!around.signal.aborted) await alertOnJob({ ...around, hasty: true }, ledger, job);
-    } finally {
-      ledger.close();
-    }
+    const ledger = openLedger();
+    if (thrown !== undefined) keepFailure(ledger, job, startedAt, around.now(), describe(thrown));
+    const invocation = around.env['INVOCATION_ID'];
+    if (verdict === 'failed' && invocation !== undefined && invocation !== '')
+      ledger.noteInvocation(invocation, job);
+    await keptSettings(around);
+    // Who stops a job waits for its end; what is due is sent by the next run.
+    if (!around.signal.aborted) await alertOnJob({ ...around, hasty: true }, ledger, job);
   } catch (error) {
     around.warn(`Nobody can be alerted of ${job}: ${describe(error)}`, { code: codeIn(error) });
   }
@@ -253,7 +264,6 @@ async function followUp(
 
 /** A full disk, say, which is the very thing to be told. */
 async function keptSettings({ config, warn }: Attending): Promise<void> {
-  const { keepSettings } = await import('./keptsettings.ts');
   try {
     await keepSettings(config);
   } catch (error) {

@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { closeSync, fsyncSync, linkSync, mkdirSync, openSync, rmSync, statSync } from 'node:fs';
+import { linkSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { crc32 } from 'node:zlib';
 import { checkOwner, diskError, openingError } from '../diskerrors.ts';
 import { failedWith, NexusError } from '../errors.ts';
+import { syncAbove, syncEntries } from '../lastingnames.ts';
 import { createPrivateFile } from '../processlock.ts';
 import { checkWal } from '../walcheck.ts';
 
@@ -94,12 +95,17 @@ function make(file: string, directory: string): void {
   const making = `${file}.new-${randomUUID()}`;
   createPrivateFile(making);
   try {
-    const db = connect(making);
+    // Without a log: closing it would write that into the file, and does not say where it cannot.
+    const db = new DatabaseSync(making);
     try {
-      db.exec(`BEGIN; ${schema} ${sums} PRAGMA user_version = ${version}; COMMIT;`);
+      teachSums(db);
+      db.exec(
+        `PRAGMA synchronous = FULL; BEGIN; ${schema} ${sums} PRAGMA user_version = ${version}; COMMIT;`,
+      );
     } finally {
       db.close();
     }
+    syncAbove(directory);
     try {
       linkSync(making, file);
     } catch (error) {
@@ -107,31 +113,30 @@ function make(file: string, directory: string): void {
       if (statSync(file, { throwIfNoEntry: false }) === undefined) throw error;
     }
   } finally {
-    for (const suffix of ['', '-wal', '-shm']) rmSync(making + suffix, { force: true });
+    for (const suffix of ['', '-journal']) rmSync(making + suffix, { force: true });
   }
-  const handle = openSync(directory, 'r');
-  try {
-    fsyncSync(handle);
-  } finally {
-    closeSync(handle);
-  }
+  syncEntries(directory);
 }
 
 function connect(file: string): DatabaseSync {
   checkWal(file);
   const db = new DatabaseSync(file, { timeout: 10_000 });
   try {
-    // Of bigints: rot may have made a number too large for another.
-    const options = { deterministic: true, directOnly: false, varargs: true, useBigIntArguments: true };
-    db.function('nexus_sum', options, (...values) =>
-      crc32(values.map((value) => `${typeof value} ${String(value)}`).join('\n')),
-    );
+    teachSums(db);
     db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cell_size_check = ON;');
   } catch (error) {
     db.close();
     throw error;
   }
   return db;
+}
+
+function teachSums(db: DatabaseSync): void {
+  // Of bigints: rot may have made a number too large for another.
+  const options = { deterministic: true, directOnly: false, varargs: true, useBigIntArguments: true };
+  db.function('nexus_sum', options, (...values) =>
+    crc32(values.map((value) => `${typeof value} ${String(value)}`).join('\n')),
+  );
 }
 
 function check(db: DatabaseSync, file: string): void {

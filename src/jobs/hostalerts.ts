@@ -5,6 +5,7 @@ import type { Config } from '../config.ts';
 import type { Environment } from '../configfile.ts';
 import { describe, failedWith, NexusError } from '../errors.ts';
 import { type Say } from '../logline.ts';
+import { openLocalStore } from '../stores/local.ts';
 import { inodeOf, putAside } from './aside.ts';
 import { atRisk } from './atrisk.ts';
 import { setAsideSummary } from './failures.ts';
@@ -83,7 +84,6 @@ async function onHostAlerts<T>(
   { config, now }: Pick<AlertSurroundings, 'config' | 'now'>,
   work: (alerts: Alerts) => Promise<T>,
 ): Promise<T> {
-  const { openLocalStore } = await import('../stores/local.ts');
   const store = await openLocalStore(alertsDirectory(config));
   try {
     return await work(openAlerts(store, { now: () => now().getTime() }));

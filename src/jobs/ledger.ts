@@ -131,6 +131,12 @@ export function openLedger(file: string, warn: Say): Ledger {
   return ledgerOver(file, warn);
 }
 
+/** The ledger for several who may need it: the first of them opens it, and who gives it to them closes it. */
+export function ledgerOnce(config: Config, warn: Say): { open: () => Ledger; close: () => void } {
+  let ledger: Ledger | undefined;
+  return { open: () => (ledger ??= openLedger(ledgerFile(config), warn)), close: () => ledger?.close() };
+}
+
 interface Connection {
   statements: Ledger;
   /** Of its file, which others may have replaced since. */

@@ -6,7 +6,7 @@ import { type JobReport, seriesOf } from '../jobreports.ts';
 import { codeIn, type Say } from '../logline.ts';
 import { isFresh, openJobTeller } from '../open.ts';
 import type { RunEnd } from './jobstates.ts';
-import { ledgerFile, openLedger } from './ledger.ts';
+import { type Ledger, ledgerFile } from './ledger.ts';
 
 export interface Telling {
   config: Config;
@@ -14,6 +14,8 @@ export interface Telling {
   version?: string | undefined;
   /** Nexus cannot be reached, or does not know the key, which is said already: it is not told. */
   unreachable?: boolean;
+  /** Closed by who gives this. */
+  openLedger: () => Ledger;
 }
 
 /** All of it takes no longer. */
@@ -29,16 +31,9 @@ export async function tellRunEnd(around: Telling, end: RunEnd): Promise<void> {
     const { textfile } = config.metrics;
     // Where nothing ever ran, a first failure, or a look, leaves nothing behind.
     if (textfile === undefined && !existsSync(ledgerFile(config))) return;
-    const ledger = openLedger(ledgerFile(config), warn);
-    let report: JobReport;
-    let states: JobReport[];
-    try {
-      report = ledger.noteEnd(end);
-      states = ledger.jobStates();
-    } finally {
-      ledger.close();
-    }
-    if (textfile !== undefined) await writeMetrics(textfile, config.host, states, warn);
+    const ledger = around.openLedger();
+    const report = ledger.noteEnd(end);
+    if (textfile !== undefined) await writeMetrics(textfile, config.host, ledger.jobStates(), warn);
     if (around.unreachable !== true) await tellNexus(around, report, end.verdict === 'failed');
   } catch (error) {
     warn(`How ${end.job} ended cannot be kept for the metrics: ${describe(error)}`, {

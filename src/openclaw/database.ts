@@ -1,5 +1,11 @@
 import { accessSync, constants as files, lstatSync, statSync } from 'node:fs';
-import { constants, DatabaseSync } from 'node:sqlite';
+import {
+  constants,
+  DatabaseSync,
+  type SQLInputValue,
+  type SQLOutputValue,
+  type StatementSync,
+} from 'node:sqlite';
 import { pathToFileURL } from 'node:url';
 import { messageOf, NexusError } from '../errors.ts';
 import { codeOf, ownerOf, readError } from './unreadable.ts';
@@ -15,6 +21,23 @@ export interface AgentDatabase {
   /** The columns of a table; none when there is no such table. */
   columns(table: string): Set<string>;
   close(): void;
+}
+
+/**
+ * Rows as numbers, text and blobs. An integer that JavaScript cannot hold is its nearest number: node:sqlite would throw,
+ * and one such value would hide all that is beside it.
+ */
+export function rowsOf(statement: StatementSync, ...keys: SQLInputValue[]): Record<string, SqlValue>[] {
+  statement.setReadBigInts(true);
+  return statement.all(...keys).map(plainRow);
+}
+
+export type SqlValue = null | number | string | Uint8Array;
+
+export function plainRow(row: Record<string, SQLOutputValue>): Record<string, SqlValue> {
+  return Object.fromEntries(
+    Object.entries(row).map(([name, value]) => [name, typeof value === 'bigint' ? Number(value) : value]),
+  );
 }
 
 /** All that may be read. Credentials lie in the same file, so anything else is refused by SQLite itself. */

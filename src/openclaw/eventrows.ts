@@ -1,8 +1,7 @@
-import type { SQLOutputValue } from 'node:sqlite';
 import { zstdDecompressSync } from 'node:zlib';
 import { NexusError } from '../errors.ts';
 import { slices } from './cold.ts';
-import { type AgentDatabase, openAgentDatabase } from './database.ts';
+import { type AgentDatabase, openAgentDatabase, plainRow, type SqlValue } from './database.ts';
 import type { Bytes } from './source.ts';
 
 /** A page holds no more rows once it has this many bytes; a single event may be larger. */
@@ -12,9 +11,9 @@ const flushBytes = 512 * 1024;
 
 interface Event {
   seq: number;
-  text: SQLOutputValue | undefined;
-  zstd: SQLOutputValue | undefined;
-  length: SQLOutputValue | undefined;
+  text: SqlValue | undefined;
+  zstd: SqlValue | undefined;
+  length: SqlValue | undefined;
 }
 
 /**
@@ -47,20 +46,33 @@ function bytesOf(database: AgentDatabase, sessionId: string, what: string): Byte
      FROM transcript_events WHERE session_id = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ${pageRows}`,
   );
   const counted = db.prepare(
-    'SELECT count(*) AS events, max(seq) AS last FROM transcript_events WHERE session_id = ? AND seq <= ?',
+    'SELECT count(*) AS events FROM transcript_events WHERE session_id = ? AND seq <= ?',
   );
+  const bounds = db.prepare(
+    'SELECT min(seq) AS first, max(seq) AS last FROM transcript_events WHERE session_id = ?',
+  );
+  for (const statement of [page, bounds]) statement.setReadBigInts(true);
   const mark =
     database.columns('transcript_rewrite_watermarks').size > 0
       ? db.prepare('SELECT generation FROM transcript_rewrite_watermarks WHERE session_id = ?')
       : undefined;
-  const generation = () => mark?.get(sessionId)?.['generation'];
+  mark?.setReadBigInts(true);
+  const generation = () => {
+    const value = mark?.get(sessionId)?.['generation'];
+    // Compared with another reading of it: bytes are then others though they are the same.
+    return value instanceof Uint8Array ? Buffer.from(value).toString('hex') : value;
+  };
 
   const first = database.snapshot(() => ({
     generation: generation(),
-    last: counted.get(sessionId, Number.MAX_SAFE_INTEGER)?.['last'],
+    bounds: plainRow(bounds.get(sessionId) ?? {}),
   }));
-  if (typeof first.last !== 'number') throw changed(what, 'vanished since it was listed');
-  const end = first.last;
+  const { first: begin = null, last: end = null } = first.bounds;
+  if (end === null) throw changed(what, 'vanished since it was listed');
+  if (!isPlace(begin) || !isPlace(end))
+    throw new NexusError('corrupt', `${what} has a place among its events that OpenClaw never gives.`, {
+      hint: 'Check it with: openclaw doctor',
+    });
   let lastRead = -Infinity;
   let read = 0;
 
@@ -81,7 +93,8 @@ function bytesOf(database: AgentDatabase, sessionId: string, what: string): Byte
       const events: Event[] = [];
       let bytes = 0;
       const from = read === 0 ? Number.MIN_SAFE_INTEGER : lastRead;
-      for (const row of page.iterate(sessionId, from, end)) {
+      for (const found of page.iterate(sessionId, from, end)) {
+        const row = plainRow(found);
         const event = {
           seq: Number(row['seq']),
           text: row['text'],
@@ -148,8 +161,13 @@ function plainText(event: Event, what: string): Uint8Array {
 }
 
 function sizeOf(event: Event): number {
-  const bytes = (value: SQLOutputValue | undefined) => (value instanceof Uint8Array ? value.length : 0);
+  const bytes = (value: SqlValue | undefined) => (value instanceof Uint8Array ? value.length : 0);
   return bytes(event.text) + Math.max(bytes(event.zstd), typeof event.length === 'number' ? event.length : 0);
+}
+
+/** A number that orders events. */
+function isPlace(seq: SqlValue): seq is number {
+  return Number.isSafeInteger(seq);
 }
 
 function changed(what: string, how: string): NexusError {

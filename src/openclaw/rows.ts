@@ -1,10 +1,9 @@
 import { createHash } from 'node:crypto';
 import { lstatSync } from 'node:fs';
-import type { SQLOutputValue } from 'node:sqlite';
 import { NexusError } from '../errors.ts';
 import { transcriptOf } from '../transcripts.ts';
 import { coldPieces, inOne, slices } from './cold.ts';
-import { type AgentDatabase, openAgentDatabase } from './database.ts';
+import { type AgentDatabase, openAgentDatabase, rowsOf, type SqlValue } from './database.ts';
 import { openEventRows } from './eventrows.ts';
 import { prunedAt, type Retention } from './retention.ts';
 import { triggerOfKey } from './sessionkey.ts';
@@ -24,7 +23,7 @@ export interface RowListing {
   cold: Map<string, ColdRow>;
 }
 
-type SqlRow = Record<string, SQLOutputValue>;
+type SqlRow = Record<string, SqlValue>;
 
 interface Session {
   sessionKey?: string;
@@ -104,16 +103,14 @@ function sessionsOf(database: AgentDatabase, path: string): (sessionId: string) 
     const mark = generations.get(sessionId);
     const key = text(window?.['session_key']) ?? keysOfCurrent.get(sessionId);
     const node = key === undefined ? undefined : byKey.get(key);
-    const changes = [window?.['transcript_updated_at'], mark?.['updated_at']].filter(
-      (at) => typeof at === 'number',
-    );
+    const changes = [window?.['transcript_updated_at'], mark?.['updated_at']].map(time);
+    const known = changes.filter((at) => at !== undefined);
     return {
       ...(key === undefined ? {} : { sessionKey: key }),
       trigger: triggerOf(key, text(node?.['created_via']), text(window?.['hook_external_content_source'])),
       current: told ? active.has(sessionId) : undefined,
       generation: text(mark?.['generation']) ?? '',
-      changedAt:
-        changes.length > 0 ? Math.max(...changes) : (number(window?.['updated_at']) ?? fileChangedAt),
+      changedAt: known.length > 0 ? Math.max(...known) : (time(window?.['updated_at']) ?? fileChangedAt),
     };
   };
 }
@@ -139,11 +136,11 @@ function eventPlaces(
   retention: Retention,
 ): Place[] {
   // The key alone answers this, so that no transcript is read for it.
-  const counted = database.db
-    .prepare(
+  const counted = rowsOf(
+    database.db.prepare(
       'SELECT session_id, max(seq) AS last, count(*) AS events FROM transcript_events GROUP BY session_id',
-    )
-    .all();
+    ),
+  );
   const all = counted.reduce((sum, row) => sum + Number(row['events']), 0);
   const bytesOfEvent = (lstatSync(path, { throwIfNoEntry: false })?.size ?? 0) / Math.max(1, all);
   return counted.map((row) => {
@@ -190,34 +187,33 @@ function placeOf(
 function archivePlaces(database: AgentDatabase, path: string, agent: string): Place[] {
   const columns = database.columns('session_transcript_archives');
   if (columns.size === 0) return [];
-  return database.db
-    .prepare(
+  return rowsOf(
+    database.db.prepare(
       `SELECT session_id, generation, session_key, archive_sha256, created_at, length(archive_blob) AS size
        FROM session_transcript_archives`,
-    )
-    .all()
-    .map((row) => {
-      const sessionId = String(row['session_id']);
-      const generation = String(row['generation']);
-      const sessionKey = String(row['session_key']);
-      return {
-        agent,
-        kind: 'archive-row',
-        era: 'sqlite',
-        transcript: transcriptOf(sessionId),
-        sessionId,
-        place: `${path}#archives/${sessionId}/${generation}`,
-        signature: `${generation}:${String(row['archive_sha256'])}`,
-        complete: true,
-        busy: false,
-        movable: undefined,
-        prunedAt: undefined,
-        changedAt: Number(row['created_at']),
-        size: Number(row['size']),
-        about: { sessionKey, trigger: triggerOfKey(sessionKey) },
-        open: async () => openArchiveRow(path, sessionId, generation),
-      };
-    });
+    ),
+  ).map((row) => {
+    const sessionId = String(row['session_id']);
+    const generation = String(row['generation']);
+    const sessionKey = String(row['session_key']);
+    return {
+      agent,
+      kind: 'archive-row',
+      era: 'sqlite',
+      transcript: transcriptOf(sessionId),
+      sessionId,
+      place: `${path}#archives/${sessionId}/${generation}`,
+      signature: `${generation}:${String(row['archive_sha256'])}`,
+      complete: true,
+      busy: false,
+      movable: undefined,
+      prunedAt: undefined,
+      changedAt: time(row['created_at']) ?? 0,
+      size: Number(row['size']),
+      about: { sessionKey, trigger: triggerOfKey(sessionKey) },
+      open: async () => openArchiveRow(path, sessionId, generation),
+    };
+  });
 }
 
 function coldOf(
@@ -230,12 +226,12 @@ function coldOf(
 ): { places: Place[]; files: Map<string, ColdRow> } {
   const found = { places: [] as Place[], files: new Map<string, ColdRow>() };
   if (database.columns('session_transcript_cold_archives').size === 0) return found;
-  const rows = database.db
-    .prepare(
+  const rows = rowsOf(
+    database.db.prepare(
       `SELECT session_id, generation, archive_name, archive_sha256, event_count, last_seq, raw_bytes, storage
        FROM session_transcript_cold_archives`,
-    )
-    .all();
+    ),
+  );
   for (const row of rows) {
     const sessionId = String(row['session_id']);
     const sha256 = String(row['archive_sha256']);
@@ -296,7 +292,7 @@ function readBlob(
 ): { row: SqlRow; blob: Uint8Array } {
   const database = openAgentDatabase(path);
   try {
-    const row = database?.snapshot(() => database.db.prepare(sql).get(...keys));
+    const [row] = database?.snapshot(() => rowsOf(database.db.prepare(sql), ...keys)) ?? [];
     const blob = row?.['archive_blob'];
     if (row === undefined || !(blob instanceof Uint8Array))
       throw new NexusError('changed', `${what} vanished since it was listed.`, {
@@ -326,13 +322,19 @@ function newer(database: AgentDatabase, name: string, old: string): Table {
 /** All rows, with those of the columns that this schema has. */
 function select(database: AgentDatabase, table: Table, wanted: readonly string[]): SqlRow[] {
   const there = wanted.filter((column) => table.columns.has(column));
-  return there.length === 0 ? [] : database.db.prepare(`SELECT ${there.join(', ')} FROM ${table.name}`).all();
+  return there.length === 0
+    ? []
+    : rowsOf(database.db.prepare(`SELECT ${there.join(', ')} FROM ${table.name}`));
 }
 
-function text(value: SQLOutputValue | undefined): string | undefined {
+function text(value: SqlValue | undefined): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined;
 }
 
-function number(value: SQLOutputValue | undefined): number | undefined {
-  return typeof value === 'number' ? value : undefined;
+/** After the year 9999. */
+const afterTime = 253_402_300_800_000;
+
+/** ms since 1970; `undefined` for what is no time that could be. */
+function time(value: SqlValue | undefined): number | undefined {
+  return typeof value === 'number' && value >= 0 && value < afterTime ? value : undefined;
 }

@@ -3,6 +3,7 @@ import { stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { checkOwner, diskError, errnoOf, openingError } from '../diskerrors.ts';
 import { NexusError } from '../errors.ts';
+import { syncAbove } from '../lastingnames.ts';
 import { localBlobs } from './local-blobs.ts';
 import { localDamage } from './local-damage.ts';
 import { type Database, openDatabase } from './local-database.ts';
@@ -29,7 +30,7 @@ export async function openLocalStore(directory: string, options: LocalOptions = 
   const root = resolve(directory);
   const waitMs = options.waitMs ?? 10_000;
   await makeOwn(root);
-  const file = join(root, 'store.sqlite');
+  const file = databaseIn(root);
   const database = await openDatabase(file, waitMs);
   const { blobs, rows } = await prepared(database, file, () => ({
     blobs: localBlobs(database, join(root, 'blobs'), join(root, 'locks'), waitMs),
@@ -74,6 +75,8 @@ export async function openLocalStore(directory: string, options: LocalOptions = 
   };
 }
 
+const databaseIn = (root: string): string => join(root, 'store.sqlite');
+
 /** What is prepared on a database, which is closed where that cannot be. */
 async function prepared<T>(database: Database, file: string, prepare: () => T): Promise<T> {
   try {
@@ -93,6 +96,7 @@ async function makeOwn(root: string): Promise<void> {
     await makeDirectory(join(root, 'blobs'));
     await makeDirectory(join(root, 'locks'));
     await syncDirectory(root);
+    if ((await statIfThere(databaseIn(root))) === undefined) syncAbove(root);
   } catch (error) {
     throw openingError(error, root);
   }
@@ -102,7 +106,6 @@ async function makePath(directory: string): Promise<Stats> {
   const above = dirname(directory);
   if ((await statIfThere(above)) === undefined) await makePath(above);
   await makeDirectory(directory);
-  await syncDirectory(above);
   return await stat(directory);
 }
 

@@ -86,9 +86,9 @@ export interface Store {
 
   /**
    * The committed bytes from `from` up to, not including, `to`, as the blob was when it was opened: what is appended
-   * meanwhile is not read. `not_found` when absent, `range` with the true length when `from` is beyond the end,
-   * `unavailable` when the blob is removed or replaced meanwhile. Of a blob that is read whole, what is not what was
-   * stored is `corrupt` before its last piece is given, where the store has a sum of it.
+   * meanwhile is not read. Each piece is its reader's own. `not_found` when absent, `range` with the true length when
+   * `from` is beyond the end, `unavailable` when the blob is removed or replaced meanwhile. Of a blob that is read whole,
+   * what is not what was stored is `corrupt` before its last piece is given, where the store has a sum of it.
    */
   open(name: string, from?: number, to?: number): AsyncIterable<Uint8Array>;
 

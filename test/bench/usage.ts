@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
-import type { Figure, Place } from './bench.ts';
+import { type Figure, type Place, spreadOf } from './figure.ts';
 import { measure } from './measure.ts';
 import { makeHistory } from './usagestate.ts';
 
@@ -22,6 +22,7 @@ export async function usageFigures(
   const dataDir = path.join(stateDir, '..', 'data');
   const ccusage = process.env['NEXUS_CCUSAGE'];
   if (ccusage === undefined) left('ccusage: set NEXUS_CCUSAGE to its command to compare with it');
+  const ratios: number[] = [];
   let [ours, theirs] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
   let said = '';
   for (let round = 0; round < rounds; round++) {
@@ -31,7 +32,9 @@ export async function usageFigures(
     said = run.stdout;
     if (ccusage === undefined) continue;
     const env = { ...process.env, OPENCLAW_DIR: stateDir };
-    theirs = Math.min(theirs, (await measure(ccusage, ['openclaw', 'daily', '--offline', '--json'], env)).ms);
+    const { ms } = await measure(ccusage, ['openclaw', 'daily', '--offline', '--json'], env);
+    theirs = Math.min(theirs, ms);
+    ratios.push(run.ms / ms);
   }
   const found: { bytes: number; queries: { daily: number; bySession: number } } = JSON.parse(said);
   const speed = `${(found.bytes / 1e6 / (ours / 1000)).toFixed(0)} MB/s`;
@@ -45,6 +48,7 @@ export async function usageFigures(
           value,
           against: `ccusage openclaw daily: ${(theirs / 1e3).toFixed(2)} s`,
           ratio: ours / theirs,
+          ...spreadOf(ratios),
           goal: '<= 1',
           met: ours <= theirs,
         },

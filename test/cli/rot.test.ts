@@ -11,7 +11,8 @@ beforeEach(async () => {
   machine = await newOpenClawMachine();
   for (const id of [ids.a, ids.b]) await machine.openclaw.write(`${id}.jsonl`, transcript(id, 2));
   await machine.configure({ afterUpload: 'keep', retry: { tries: 1, baseMs: 1, maxMs: 1 } });
-  await machine.nexus(['backfill']);
+  const { status, stderr } = await machine.nexus(['backfill']);
+  if (status !== 0) throw new Error(stderr);
 });
 
 const stored = (id: string) =>

@@ -362,6 +362,22 @@ describe('a budget', () => {
       },
     ]);
   });
+
+  test('of which a channel was not told is a problem of that channel', async () => {
+    const [machine, receiver] = await Promise.all([newSpendingMachine(), startReceiver()]);
+    await machine.configure({
+      budgets: [{ per: 'day', tokens: 100 }],
+      alerts: { channels: [{ kind: 'webhook', url: `${receiver.url}/hook` }] },
+    });
+    receiver.answer(404);
+    await machine.spend('main', 'a', [{ tokens: 150, cost: 0, model: 'known' }]);
+    await machine.nexus(['status', '--alert']);
+    const { problems } = (await machine.json(['status'])).answer;
+    expect(problems).toContainEqual({
+      problem: expect.stringMatching(/ did not go out by webhook json, the oldest from .*404/),
+      next: expect.stringContaining('nexus alerts test'),
+    });
+  });
 });
 
 describe('the table', () => {

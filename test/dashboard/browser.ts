@@ -90,6 +90,13 @@ export async function drawn(page: Page): Promise<void> {
   await page.waitForFunction("document.querySelectorAll('figure.chart:not([data-drawn])').length === 0");
 }
 
+/** How tables of the page begin of which something is out of sight; those of the charts' figures are as wide as need be. */
+export async function cutTables(page: Page): Promise<string[]> {
+  return await page.evaluate(
+    "[...document.querySelectorAll('main table:not(.figures)')].filter((table) => table.parentElement.scrollWidth > table.parentElement.clientWidth).map((table) => table.innerText.slice(0, 60))",
+  );
+}
+
 /** How far the page can be moved to the side, in pixels. */
 export async function sideways(page: Page): Promise<number> {
   return await page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth');

@@ -4,9 +4,11 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { NexusError } from '../../src/errors.ts';
+import { openHosts } from '../../src/http/dashboard/hosts.ts';
 import type { Log } from '../../src/http/log.ts';
 import { createServer } from '../../src/http/server.ts';
 import type { Entry } from '../../src/logline.ts';
+import type { Nexus } from '../../src/nexus.ts';
 import { openSignIns } from '../../src/signins.ts';
 import { openLocalStore } from '../../src/stores/local.ts';
 import type { Store } from '../../src/stores/store.ts';
@@ -40,11 +42,13 @@ afterAll(async () => {
 /** A page's text, its markup taken away. */
 async function text(
   url: string,
-  over: { usage?: Partial<Usage>; timeZone?: string; log?: Log } = {},
+  over: { usage?: Partial<Usage>; timeZone?: string; log?: Log; list?: Nexus['list'] } = {},
 ): Promise<string> {
+  const nouns = nounsOver(store);
   app = createServer({
     log: over.log ?? (() => undefined),
-    ...nounsOver(store),
+    ...nouns,
+    sessions: over.list === undefined ? nouns.sessions : { ...nouns.sessions, list: over.list },
     keys: () => [],
     version: '0',
     now: () => now,
@@ -104,7 +108,7 @@ describe.each([
 
 test('hosts are shown with when they last sent something, and how long after the event that was', async () => {
   expect(await text('/')).toMatch(
-    /Hosts Host Last upload Lag Transcripts Size claw-box 2 h ago 7 min 189 [\d.]+ MiB nas 5 h ago 7 min 48 \d+ KiB/,
+    /Hosts Host Last upload Lag Transcripts Size claw-box 2 h ago lag 7 min 7 min 189 [\d.]+ MiB nas 5 h ago lag 7 min 7 min 48 \d+ KiB/,
   );
 });
 
@@ -112,6 +116,36 @@ test('pending webhooks are counted by agent, with the oldest and the host', asyn
   expect(await text('/')).toMatch(
     /Pending webhooks Agent Pending Oldest Host main 1 1 h ago claw-box mediabox 2 2 h ago nas/,
   );
+});
+
+describe('where the store fails to list what came from hosts', () => {
+  const list: Nexus['list'] = async function* () {
+    yield* await Promise.reject<[]>(new NexusError('corrupt', 'The row main/x of Sessions cannot be read.'));
+  };
+
+  test('that alone is missing, with the reason', async () => {
+    const logged: Entry[] = [];
+    const shown = await text('/', { list, log: (entry) => void logged.push(entry) });
+    expect(shown).toContain('Hosts This cannot be shown: The row main/x of Sessions cannot be read. Pending');
+    expect(shown).toContain('Pending webhooks Agent Pending Oldest Host main 1 ');
+    expect(logged).toContainEqual(
+      expect.objectContaining({ level: 'warn', message: 'A part of a page cannot be shown.' }),
+    );
+  });
+
+  test('a bug there is still a failure of the page', async () => {
+    const bug: Nexus['list'] = async function* () {
+      yield* await Promise.reject<[]>(new TypeError('a bug'));
+    };
+    await expect(text('/', { list: bug })).rejects.toThrow('expected 500 to be 200');
+  });
+});
+
+test('hosts are not waited for when there is very much to add up', async () => {
+  const list: Nexus['list'] = async function* () {
+    yield* await new Promise<[]>(() => undefined);
+  };
+  expect(await openHosts({ list }, 20).standing(undefined)).toBeUndefined();
 });
 
 describe('what the figures rest on is said as it is', () => {
@@ -170,6 +204,19 @@ describe('what the figures rest on is said as it is', () => {
         facts: expect.objectContaining({ code: 'unavailable', reason: 'The store is on fire.' }),
       }),
     );
+  });
+
+  test('an archive that cannot be looked through at all', async () => {
+    const catchUp = () =>
+      Promise.reject(new NexusError('corrupt', 'The row main/x of Sessions cannot be read.'));
+    const query: Usage['query'] = async (request) => ({
+      ...(await usage.query(request)),
+      asOf: null,
+      complete: false,
+    });
+    const shown = await text('/usage', { usage: { catchUp, query } });
+    expect(shown).toContain('That failed: The row main/x of Sessions cannot be read.');
+    expect(shown).not.toContain('these figures are not the whole. Reload in a moment.');
   });
 
   test('a look that takes long is not waited for', async () => {

@@ -203,6 +203,18 @@ describe.skipIf(!browses)('in a browser', () => {
     expect(await page.inputValue('select[name=agent]')).toBe(agent);
   });
 
+  test('days that end today are shown in place of dates when they are chosen', async () => {
+    const { page } = await open();
+    await page.goto('/');
+    await page.click('.tile >> nth=0');
+    expect(await page.inputValue('input[name=from]')).toBe('2026-11-23');
+    await page.selectOption('select[name=last]', '90d');
+    await page.click('form.filters button');
+    expect(await page.inputValue('select[name=last]')).toBe('90d');
+    const { totals } = await site.usage.query({ last: '90d', tz: 'UTC' });
+    expect(await page.locator('table.sums tfoot').innerText()).toContain(`${totals.calls}`);
+  });
+
   test('a day of nothing says what to do instead of showing an empty table', async () => {
     const { page } = await open();
     await page.goto('/usage?from=2020-01-01&to=2020-01-02');

@@ -1,7 +1,7 @@
 // Pictures of every page in both colours and on a phone, to be looked at: `screenshots/` beside this file.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Browser } from 'playwright-core';
-import { browses, drawn, openBrowser, sideways, watch } from './browser.ts';
+import { browses, cutTables, drawn, openBrowser, sideways, watch } from './browser.ts';
 import { fillSample } from './sample.ts';
 import { openSite, type Site } from './site.ts';
 
@@ -24,6 +24,7 @@ describe.skipIf(!browses)('in a browser', () => {
     ['overview-models', '/?by=model'],
     ['usage', '/usage?by=day&and=agent'],
     ['usage-models', '/usage?by=model&last=90d'],
+    ['usage-two', '/usage?by=model&and=agent'],
     ['sessions', '/sessions'],
     ['session', ''],
     ['webhooks', '/webhooks'],
@@ -55,6 +56,7 @@ describe.skipIf(!browses)('in a browser', () => {
         await drawn(page);
         await picture(`${title}-${name}`);
         expect(await sideways(page), `${title} at ${width} px`).toBe(0);
+        expect(await cutTables(page), `${title} at ${width} px`).toEqual([]);
       }
       expect(troubles).toEqual([]);
       await context.close();

@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { NexusError } from '../../src/errors.ts';
 import { createServer } from '../../src/http/server.ts';
 import { hashKey, type Key, makeKey } from '../../src/keys.ts';
 import { openSignIns } from '../../src/signins.ts';
@@ -107,4 +108,29 @@ test.each([
 test("another agent's webhook is refused whether or not there is one", async () => {
   expect((await get(`/webhooks/${item}`)).statusCode).toBe(403);
   expect((await get('/webhooks/main.0mwoyvaio0000i6k0le52')).statusCode).toBe(403);
+});
+
+test('what fails for all agents says nothing of the others to it', async () => {
+  const error = new NexusError('corrupt', 'The row research/x of Sessions cannot be read.');
+  const nouns = nounsOver(store);
+  const failing = createServer({
+    ...nouns,
+    sessions: {
+      ...nouns.sessions,
+      async *list() {
+        yield* await Promise.reject<[]>(error);
+      },
+    },
+    keys: () => [limited],
+    version: '0',
+    now: () => now,
+    usage: { ...usage, catchUp: () => Promise.reject(error) },
+    dashboard: { signIns: openSignIns(store, () => now), timeZone: 'UTC' },
+  });
+  const answer = await failing.inject({ url: '/', headers: { host: 'localhost:7788', cookie } });
+  await failing.close();
+  expect(answer.statusCode).toBe(200);
+  expect(answer.body).toContain('This cannot be shown: the log of the endpoint tells why.');
+  expect(answer.body).toContain('could not be looked for: the log of the endpoint tells why.');
+  expect(answer.body).not.toContain('research');
 });

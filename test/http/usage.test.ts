@@ -189,6 +189,8 @@ describe('GET /api/usage/sessions', () => {
     expect(await list('order=start&ascending=true')).toEqual(['a', 'b', 'c', 'd']);
     expect(await list('order=tokens&limit=1&offset=1')).toEqual(['c']);
     expect(await list('text=CRON:dai')).toEqual(['a']);
+    expect(await list('uncalled=true&text=CRON:dai')).toEqual(['a']);
+    expect((await ask(endpoint, '/api/usage/sessions?uncalled=perhaps')).statusCode).toBe(400);
     expect((await ask(endpoint, '/api/usage/sessions?limit=0')).statusCode).toBe(400);
     const { found, sessions } = (await ask(endpoint, '/api/usage/sessions?agent=main&limit=1')).json();
     expect([found, sessions.length]).toEqual([2, 1]);

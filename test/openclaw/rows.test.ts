@@ -12,7 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
+import { DatabaseSync, type SQLInputValue } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { zstdCompressSync } from 'node:zlib';
 import { describe, expect, onTestFinished, test } from 'vitest';
@@ -557,4 +557,56 @@ describe('what cannot be read', () => {
       ]);
     });
   });
+});
+
+describe('values that no release writes', () => {
+  const beyond = 2n ** 62n;
+  const other = 'other';
+  const filled = (fill: (db: DatabaseSync) => void) =>
+    stateWith(today, (db) => {
+      addEvents(db, ['{}']);
+      fill(db);
+    }).state;
+
+  test.each<[string, (db: DatabaseSync) => void]>([
+    [
+      'a place beyond all numbers in another session',
+      (db) =>
+        db.prepare("INSERT INTO transcript_events VALUES (?, ?, '{}', 1, NULL, NULL)").run(other, beyond),
+    ],
+    [
+      'a time beyond all numbers',
+      (db) =>
+        db.prepare('INSERT INTO session_windows VALUES (?, ?, ?, ?, NULL)').run(sid, 'k', beyond, 1e300),
+    ],
+    [
+      'a generation in bytes',
+      (db) => db.prepare("INSERT INTO transcript_rewrite_watermarks VALUES (?, x'ff00', 1)").run(sid),
+    ],
+    [
+      'an archive made beyond all times',
+      (db) =>
+        db
+          .prepare(
+            "INSERT INTO session_transcript_archives VALUES ('a', 'g', 'k', 'identity', x'', '', 'n', ?)",
+          )
+          .run(beyond),
+    ],
+  ])('%s does not hide the others, and every time is one', async (_, fill) => {
+    const { places, unreadable } = await list(filled(fill), 'main', { everything: true });
+    expect(unreadable).toEqual([]);
+    expect(String(await read(places.find(({ place }) => place.endsWith(`#rows/${sid}`))))).toBe('{}\n');
+    for (const { changedAt } of places) expect(new Date(changedAt).toISOString()).toMatch(/^[12]/);
+  });
+
+  test.each<SQLInputValue>([beyond, -beyond, 'x', 1.5])(
+    'a session with an event at %s is corrupt',
+    async (seq) => {
+      const state = filled((db) =>
+        db.prepare("INSERT INTO transcript_events VALUES (?, ?, '{}', 1, NULL, NULL)").run(other, seq),
+      );
+      const place = at(await list(state, 'main'), `#rows/${other}`);
+      await expect(read(place)).rejects.toMatchObject({ code: 'corrupt' });
+    },
+  );
 });

@@ -28,7 +28,7 @@ export const rot: Part = {
   name: 'rot',
   promise:
     'A bit that changes in anything that is stored is found by `backfill --verify` or on reading, and named; what it is in is never served as good, never delivered twice and never taken for shipped.',
-  share: 8,
+  share: 15,
   run,
 };
 

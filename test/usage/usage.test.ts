@@ -10,6 +10,7 @@ import { openSessions } from '../../src/sessions.ts';
 import { openLocalStore } from '../../src/stores/local.ts';
 import type { Store } from '../../src/stores/store.ts';
 import { openUsage, type Usage, type UsageOptions } from '../../src/usage.ts';
+import type { SessionsRequest } from '../../src/usagerequest.ts';
 import { temporary } from './history.ts';
 
 interface Ledger {
@@ -585,6 +586,38 @@ describe('asking', () => {
       calls: 2,
       transcripts: [{ transcript: 'x3' }, { transcript: 'x3~2' }],
     });
+  });
+
+  test('sessions that called no model are found where that is asked for, by what is known of them', async () => {
+    const { usage, write } = await makeLedger();
+    const about = { sessionKey: 'agent:main:quiet', host: 'box', trigger: 'operator' };
+    await write(
+      'quiet',
+      [header('2026-11-10T10:00:00Z'), message({ role: 'user' }, '2026-11-10T11:00:00Z')],
+      {
+        about,
+      },
+    );
+    await write('x', [header('2026-11-12T10:00:00Z'), call({ at: '2026-11-12T10:00:00Z', cost: 1 })]);
+    await usage.catchUp();
+    const found = async (request: SessionsRequest, within?: string[]) => {
+      const answer = await usage.sessions({ order: 'start', uncalled: true, tz: 'UTC', ...request }, within);
+      expect(answer.found).toBe(answer.sessions.length);
+      return answer.sessions.map(({ session }) => session);
+    };
+    expect(await found({})).toEqual(['x', 'quiet']);
+    expect(await found({ uncalled: false })).toEqual(['x']);
+    expect(await found({ text: 'QUIE' })).toEqual(['quiet']);
+    expect(await found({ from: '2026-11-10', to: '2026-11-10' })).toEqual(['quiet']);
+    expect(await found({ from: '2026-11-11' })).toEqual(['x']);
+    expect(await found({ host: 'box', trigger: 'operator', session: 'main/quiet' })).toEqual(['quiet']);
+    expect(await found({ model: 'm' })).toEqual(['x']);
+    expect(await found({ provider: 'p', text: 'q' })).toEqual([]);
+    expect(await found({}, ['other'])).toEqual([]);
+    const { sessions } = await usage.sessions({ session: 'quiet', uncalled: true });
+    expect(sessions).toMatchObject([
+      { start: '2026-11-10T10:00:00.000Z', end: '2026-11-10T11:00:00.000Z', calls: 0, total: 0, cost: 0 },
+    ]);
   });
 
   test('the top has the costliest jobs, and the runs that cost over twice their median', async () => {

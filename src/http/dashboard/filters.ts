@@ -1,7 +1,30 @@
 import { html, type Html } from './html.ts';
-import { asked, link, maySee, type View } from './view.ts';
+import { agentsIn, asked, link, maySee, type View } from './view.ts';
 
-export type FilterField = 'agent' | 'model' | 'provider' | 'trigger' | 'host' | 'job' | 'source';
+const filterNames = ['agent', 'model', 'provider', 'trigger', 'host', 'job', 'source', 'session'] as const;
+type FilterName = (typeof filterNames)[number];
+/** What there is a choice of. */
+export type FilterField = Exclude<FilterName, 'job' | 'source' | 'session'>;
+
+/** What figures are taken of, as the ledger takes it; of no other agents than the caller's. */
+export function filtersIn(view: View): Partial<Record<FilterName, string[]>> {
+  const agents = agentsIn(view);
+  return Object.fromEntries(
+    filterNames.flatMap((name) => {
+      const values = name === 'agent' ? agents : valuesIn(view, name);
+      return values === undefined || values.length === 0 ? [] : [[name, values]];
+    }),
+  );
+}
+
+/** The filters and the time of this page, for a link to another. */
+export function keptIn({ query }: View): Record<string, string[]> {
+  return Object.fromEntries([...filterNames, 'from', 'to', 'last'].map((name) => [name, query.getAll(name)]));
+}
+
+function valuesIn({ query }: View, name: FilterName): string[] {
+  return query.getAll(name).filter((value) => value.trim() !== '');
+}
 
 const lasts = { '7d': 'Last 7 days', '30d': 'Last 30 days', '90d': 'Last 90 days', '': 'All time' } as const;
 
@@ -29,15 +52,23 @@ interface FormRequest {
 
 /** Filters as a form whose state is the URL. Values are those that there are, of what the caller may see. */
 export async function filterForm(view: View, request: FormRequest): Promise<Html> {
-  const { action, fields, hidden = {}, before, fallback = '' } = request;
-  const options = await valuesOf(view, fields);
+  const { action, hidden = {}, before, fallback = '' } = request;
+  // What the form has no choice of, or but one choice, it keeps and names.
+  const others = filterNames.flatMap((name) => {
+    const values = valuesIn(view, name);
+    const isChoice = request.fields.some((field) => field === name) && values.length < 2;
+    return values.length === 0 || isChoice ? [] : [{ name, values }];
+  });
+  const fields = request.fields.filter((field) => !others.some(({ name }) => name === field));
+  const options = await optionsOf(view, fields);
   const [from, to] = [asked(view, 'from') ?? '', asked(view, 'to') ?? ''];
   const last =
     from !== '' || to !== '' ? 'dates' : (asked(view, 'last') ?? (fallback === '' ? 'all' : fallback));
-  const used = [...fields, 'from', 'to', 'last', 'text'].some((name) => asked(view, name) !== undefined);
+  const used = [...filterNames, 'from', 'to', 'last', 'text'].some((name) => asked(view, name) !== undefined);
   const known = Object.keys(lasts).map((value) => (value === '' ? 'all' : value));
   return html`<form class="filters card" method="get" action="${view.root}${action}">
 ${Object.entries(hidden).map(([name, value]) => (value === undefined ? '' : html`<input type="hidden" name="${name}" value="${value}">`))}
+${others.map(({ name, values }) => values.map((value) => html`<input type="hidden" name="${name}" value="${value}">`))}
 ${request.text === true ? html`<label class="grow">Search<input type="search" name="text" value="${asked(view, 'text') ?? ''}" maxlength="200" placeholder="part of the key or name"></label>` : ''}
 ${before ?? ''}
 ${fields.map((field) => select(field, options[field], asked(view, field) ?? ''))}
@@ -50,7 +81,14 @@ ${fields.map((field) => select(field, options[field], asked(view, field) ?? ''))
 <label>From<input type="date" name="from" value="${from.slice(0, 10)}"></label>
 <label>To<input type="date" name="to" value="${to.slice(0, 10)}"></label>
 <span class="buttons"><button class="main">Show</button>${used ? html`<a href="${link(view, [action])}">Reset</a>` : ''}</span>
-</form>`;
+</form>
+${others.map(({ name, values }) => html`<p class="quiet">Only ${name} ${values.map((value) => html`<code>${value}</code> `)}<a href="${link(view, [action], without(view, name))}">All</a></p>`)}`;
+}
+
+/** All that is asked for but one thing, from the beginning of the list. */
+function without({ query }: View, name: FilterName): Record<string, string[]> {
+  const others = [...new Set(query.keys())].filter((one) => one !== name && one !== 'page');
+  return Object.fromEntries(others.map((one) => [one, query.getAll(one)]));
 }
 
 function select(name: FilterField, values: readonly string[], chosen: string): Html {
@@ -64,15 +102,14 @@ function select(name: FilterField, values: readonly string[], chosen: string): H
 
 const mostValues = 200;
 
-async function valuesOf(view: View, fields: readonly FilterField[]): Promise<Record<FilterField, string[]>> {
+/** What there is to choose from, of what the caller may see. */
+async function optionsOf(view: View, fields: readonly FilterField[]): Promise<Record<FilterField, string[]>> {
   const found: Record<FilterField, string[]> = {
     agent: [],
     model: [],
     provider: [],
     trigger: [],
     host: [],
-    job: [],
-    source: [],
   };
   const { agents } = view.caller;
   const { rows } = await view.usage.query({

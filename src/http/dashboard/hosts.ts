@@ -1,4 +1,5 @@
 import type { Nexus } from '../../nexus.ts';
+import { within } from '../patience.ts';
 
 /** What came from one machine. Times are ISO 8601, UTC. */
 export interface HostStanding {
@@ -14,19 +15,24 @@ export interface HostStanding {
 }
 
 export interface Hosts {
-  /** Of these agents, or all; what came last first. Up to ten minutes old, and a minute where somebody has looked since. */
-  standing: (agents: readonly string[] | undefined) => Promise<HostStanding[]>;
+  /**
+   * Of these agents, or all; what came last first. Up to ten minutes old, and a minute where somebody has looked since.
+   * `undefined` while they are still being added up. Rejects with the store's error.
+   */
+  standing: (agents: readonly string[] | undefined) => Promise<HostStanding[] | undefined>;
 }
 
 const freshMs = 60_000;
 /** Nobody is shown older figures than these. */
 const oldMs = 600_000;
+/** A page waits no longer for them. */
+const usualPatienceMs = 2000;
 
 /**
  * Adds up the index cards of all transcripts, at most once a minute: there can be many, and a far store is slow. Who
  * looks again does not wait for it.
  */
-export function openHosts(sessions: Nexus): Hosts {
+export function openHosts(sessions: Pick<Nexus, 'list'>, patienceMs = usualPatienceMs): Hosts {
   let known: { byAgent: Map<string, HostStanding[]>; at: number } | undefined;
   let counting: Promise<Map<string, HostStanding[]>> | undefined;
 
@@ -70,7 +76,8 @@ export function openHosts(sessions: Nexus): Hosts {
 
   return {
     async standing(agents) {
-      const byAgent = await fresh();
+      const byAgent = await within(patienceMs, fresh());
+      if (byAgent === undefined) return undefined;
       const hosts = new Map<string, HostStanding>();
       for (const agent of agents ?? byAgent.keys())
         for (const one of byAgent.get(agent) ?? []) {

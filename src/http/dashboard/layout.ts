@@ -98,7 +98,7 @@ function standingLine(standing: Standing, { now, timeZone, trouble }: Frame): Ht
   const { asOf, coverage, uncounted } = standing;
   const whole = standing.complete && uncounted === 0;
   if (asOf === null)
-    return html`<p class="standing warn" role="status">The archive has not been looked through yet: these figures are not the whole. Reload in a moment.</p>`;
+    return html`<p class="standing warn" role="status"><span class="dot"></span>The archive has not been looked through yet: these figures are not the whole. ${trouble === undefined ? 'Reload in a moment.' : html`That failed: ${trouble}`}</p>`;
   const time = html`<time datetime="${asOf}" title="${asOf}">${formatAge(new Date(asOf), now)}</time>`;
   const unread = coverage.bytes - coverage.bytesRead;
   const missing = [

@@ -48,8 +48,14 @@ export async function overviewPage(view: View): Promise<Page> {
   const daily = await usage.query({ by: ['day', by], from: labels[0] ?? '', ...period });
   const [month] = tiles.slice(-1);
   const top = await usage.sessions({ last: '7d', limit: 5, ...period });
-  const hosts = await view.hosts.standing(agents);
-  const mail = (await webhooks.standing(agents)).filter((one) => maySee(view, one.agent));
+  const hosts = await part(view, view.hosts.standing(agents), (found) => hostTable(found, now));
+  const mail = await part(view, webhooks.standing(agents), (found) =>
+    mailTable(
+      view,
+      found.filter((one) => maySee(view, one.agent)),
+      now,
+    ),
+  );
 
   const nothing = daily.totals.calls === 0 && daily.coverage.transcripts === 0;
   const split = (value: 'agent' | 'model', text: string) =>
@@ -71,10 +77,21 @@ ${chart({ title: `Tokens by day, last ${chartDays} days`, measure: 'tokens', acr
 <div class="two">
 <section class="card"><h2>What the last 30 days rest on</h2>${month === undefined ? '' : coverage(month.sums)}${odd(view, daily.coverage.oddities)}</section>
 <section class="card"><h2>Costliest sessions of 7 days</h2>${costliest(view, top.sessions)}</section>
-<section class="card"><h2>Hosts</h2>${hostTable(hosts, now)}</section>
-<section class="card"><h2>Pending webhooks</h2>${mailTable(view, mail, now)}</section>
+<section class="card"><h2>Hosts</h2>${hosts}</section>
+<section class="card"><h2>Pending webhooks</h2>${mail}</section>
 </div>`,
   };
+}
+
+/** A part that stands for itself: where the store does not give it, why stands in its place. */
+async function part<T>(view: View, work: Promise<T>, show: (found: T) => Html): Promise<Html> {
+  let found: T;
+  try {
+    found = await work;
+  } catch (error) {
+    return html`<p class="warned">This cannot be shown: ${view.failed(error)}</p>`;
+  }
+  return show(found);
 }
 
 function nothingYet(standing: Standing): Html {
@@ -107,7 +124,7 @@ function stretchesOf(now: Date, timeZone: string) {
 }
 
 /** Labels of the last days, today's last. */
-export function lastDays(now: Date, timeZone: string, count: number): string[] {
+function lastDays(now: Date, timeZone: string, count: number): string[] {
   const today = Math.floor((now.getTime() + daysIn(timeZone).offset(now.getTime())) / 86_400_000);
   return Array.from({ length: count }, (_, nth) => dayLabel(today - count + 1 + nth));
 }
@@ -165,17 +182,21 @@ function costliest(view: View, sessions: readonly SessionUsage[]): Html {
   })}</tbody></table><p class="more"><a href="${link(view, ['sessions'])}">All sessions</a></p>`;
 }
 
-function hostTable(hosts: readonly HostStanding[], now: Date): Html {
+function hostTable(hosts: readonly HostStanding[] | undefined, now: Date): Html {
+  if (hosts === undefined) return empty('What came from hosts is being added up.', html`Reload in a moment.`);
   if (hosts.length === 0)
     return empty(
       'No host has uploaded anything yet.',
       html`<code>nexus install</code> on a host sets up timers that do.`,
     );
-  return html`<div class="scroll"><table class="plain"><thead><tr><th scope="col">Host</th><th scope="col">Last upload</th><th scope="col" title="From the latest event to its upload">Lag</th><th scope="col" class="n">Transcripts</th><th scope="col" class="n wide">Size</th></tr></thead><tbody>${hosts.map(
+  return html`<div class="scroll"><table class="plain"><thead><tr><th scope="col">Host</th><th scope="col">Last upload</th><th scope="col" class="wide" title="From the latest event to its upload">Lag</th><th scope="col" class="n">Transcripts</th><th scope="col" class="n wide">Size</th></tr></thead><tbody>${hosts.map(
     ({ host, transcripts, bytes, uploadedAt, eventAt, active }) => {
-      const lag =
-        eventAt === undefined ? undefined : Math.max(0, Date.parse(uploadedAt) - Date.parse(eventAt));
-      return html`<tr><th scope="row" class="cut">${host}</th><td><time datetime="${uploadedAt}" title="${uploadedAt}">${formatAge(new Date(uploadedAt), now)}</time></td><td>${lag === undefined || Number.isNaN(lag) ? html`<span class="none">–</span>` : html`<span title="Latest event: ${eventAt}">${formatDuration(lag)}</span>`}</td><td class="n" title="${formatItems(active, 'active one')}">${formatCount(transcripts)}</td><td class="n wide">${formatBytes(bytes)}</td></tr>`;
+      const behind =
+        eventAt === undefined ? Number.NaN : Math.max(0, Date.parse(uploadedAt) - Date.parse(eventAt));
+      const lag = Number.isNaN(behind)
+        ? html`<span class="none">–</span>`
+        : html`<span title="Latest event: ${eventAt}">${formatDuration(behind)}</span>`;
+      return html`<tr><th scope="row" class="cut">${host}</th><td><time datetime="${uploadedAt}" title="${uploadedAt}">${formatAge(new Date(uploadedAt), now)}</time><span class="slim quiet"><br>lag ${lag}</span></td><td class="wide">${lag}</td><td class="n" title="${formatItems(active, 'active one')}">${formatCount(transcripts)}</td><td class="n wide">${formatBytes(bytes)}</td></tr>`;
     },
   )}</tbody></table></div>`;
 }

@@ -47,7 +47,7 @@ export function dashboardRoutes(routes: Routes, options: DashboardOptions): void
   const assets = readAssets();
   const access = openAccess({ keys, signIns: options.signIns, now });
   const hosts = openHosts(sessions);
-  let trouble: string | undefined;
+  let trouble: unknown;
   const look = openRecent(
     {
       async catchUp() {
@@ -60,9 +60,16 @@ export function dashboardRoutes(routes: Routes, options: DashboardOptions): void
   );
 
   function failedLook(request: FastifyRequest, error: unknown): void {
-    const known = errorOf(error);
-    trouble = known === undefined ? 'an internal error, which the log tells of.' : describe(known);
+    trouble = error;
     log(errorEntry('warn', notLooked, error, request.id));
+  }
+
+  /** Keeps the rest of a page where the store fails one part of it. */
+  function failedPart(request: FastifyRequest, caller: Caller, error: unknown): string {
+    const known = errorOf(error);
+    if (known === undefined) throw error;
+    log(errorEntry('warn', 'A part of a page cannot be shown.', known, request.id));
+    return reasonFor(caller, known);
   }
 
   function frameOf(request: FastifyRequest, caller: Caller | undefined): Frame {
@@ -74,7 +81,7 @@ export function dashboardRoutes(routes: Routes, options: DashboardOptions): void
       version,
       signedIn: caller === undefined ? undefined : key === undefined ? null : { key },
       timeZone,
-      trouble,
+      trouble: trouble === undefined || caller === undefined ? undefined : reasonFor(caller, trouble),
     };
   }
 
@@ -129,6 +136,7 @@ export function dashboardRoutes(routes: Routes, options: DashboardOptions): void
         sessions,
         webhooks,
         hosts,
+        failed: (error) => failedPart(request, caller, error),
         root: rootOf(request),
         now: now(),
         params: paramsOf(request),
@@ -197,6 +205,12 @@ export function dashboardRoutes(routes: Routes, options: DashboardOptions): void
       .header('vary', 'accept-encoding')
       .send(zipped ? asset.gzipped : asset.body);
   });
+}
+
+/** Why something failed that is of all agents: whoever may see some of them only is not told of the others. */
+function reasonFor({ agents }: Caller, error: unknown): string {
+  const known = errorOf(error);
+  return known === undefined || agents !== '*' ? 'the log of the endpoint tells why.' : describe(known);
 }
 
 const titles: Record<number, string> = {

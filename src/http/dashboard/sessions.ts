@@ -4,10 +4,10 @@ import { sessionOrders } from '../../usagerequest.ts';
 import type { SessionUsage } from '../../usagesessions.ts';
 import { tokens } from './chart.ts';
 import { cost } from './figures.ts';
-import { filterForm, periodIn } from './filters.ts';
+import { filterForm, filtersIn, keptIn, periodIn } from './filters.ts';
 import { html, type Html } from './html.ts';
 import { empty, type Page } from './layout.ts';
-import { agentsIn, asked, choice, link, type View, whole } from './view.ts';
+import { asked, choice, link, type View, whole } from './view.ts';
 
 const pageSize = 50;
 
@@ -21,24 +21,20 @@ const columns: [order: (typeof sessionOrders)[number] | undefined, title: string
   ['cost', 'Cost', 'n'],
 ];
 
-/** Sessions that were found, each with what it has cost in the time that is asked for. */
+/**
+ * Sessions that were found, each with what it has cost in the time that is asked for; also those that have called no
+ * model, as they are in the archive like the others.
+ */
 export async function sessionsPage(view: View): Promise<Page> {
-  const agents = agentsIn(view);
   const order = choice(view, 'order', ['start', 'cost', 'tokens', 'calls', 'end']);
   const ascending = asked(view, 'way') === 'up';
   const page = Math.max(1, whole(view, 'page', 1));
   const text = asked(view, 'text');
-  const filter = Object.fromEntries(
-    (['model', 'trigger', 'host', 'job', 'source'] as const).flatMap((name) => {
-      const value = asked(view, name);
-      return value === undefined ? [] : [[name, [value]]];
-    }),
-  );
   const answer = await view.usage.sessions({
     ...periodIn(view),
-    ...filter,
-    ...(agents === undefined ? {} : { agent: agents }),
+    ...filtersIn(view),
     ...(text === undefined ? {} : { text: text.slice(0, 200) }),
+    uncalled: true,
     order,
     ascending,
     limit: pageSize,
@@ -46,12 +42,7 @@ export async function sessionsPage(view: View): Promise<Page> {
     tz: view.timeZone,
   });
   const { sessions, found } = answer;
-  const kept = Object.fromEntries(
-    ['agent', 'model', 'trigger', 'host', 'job', 'source', 'text', 'from', 'to', 'last'].map((name) => [
-      name,
-      view.query.getAll(name),
-    ]),
-  );
+  const kept = { ...keptIn(view), text: view.query.getAll('text') };
   const place = { ...kept, order, way: ascending ? 'up' : undefined };
   const narrowed = Object.values(kept).some((values) => values.some((value) => value !== ''));
   const heads = columns.map(([by, title, kind]) => {
@@ -72,7 +63,7 @@ ${
   sessions.length === 0
     ? nothingFound(view, page, narrowed, answer)
     : html`<div class="scroll"><table class="list"><thead><tr>${heads}</tr></thead><tbody>${sessions.map((session) => rowOf(view, session))}</tbody></table></div>
-<nav class="pages" aria-label="Pages of the list"><span>${formatCount(first)}–${formatCount(first + sessions.length - 1)} of ${formatItems(found, 'session')} with calls of a model</span>
+<nav class="pages" aria-label="Pages of the list"><span>${formatCount(first)}–${formatCount(first + sessions.length - 1)} of ${formatItems(found, 'session')}</span>
 ${page > 1 ? html`<a rel="prev" href="${link(view, ['sessions'], { ...place, page: page - 1 })}">Previous</a>` : ''}
 ${first + sessions.length - 1 < found ? html`<a rel="next" href="${link(view, ['sessions'], { ...place, page: page + 1 })}">Next</a>` : ''}</nav>`
 }

@@ -2,7 +2,7 @@ import { checkAgentId } from '../../agents.ts';
 import { NexusError } from '../../errors.ts';
 import { formatBytes, formatCount, formatDuration, formatItems } from '../../format.ts';
 import type { Card } from '../../nexus.ts';
-import { checkTranscript } from '../../transcripts.ts';
+import { checkTranscript, sessionOf } from '../../transcripts.ts';
 import { oddities, isOddity } from '../../usagerecord.ts';
 import type { SessionUsage } from '../../usagesessions.ts';
 import { tokens } from './chart.ts';
@@ -13,6 +13,9 @@ import { type LinePage, linesOfPage } from './lines.ts';
 import { showRecord } from './records.ts';
 import { labelOf, time } from './sessions.ts';
 import { link, type View, whole } from './view.ts';
+
+/** Far more than a page of real records has: of shorter lines a page could have so many that no browser shows them. */
+const mostRecords = 2000;
 
 /** One transcript to read: what it was, what it has cost, and its records, a page at a time. */
 export async function transcriptPage(view: View): Promise<Page> {
@@ -25,8 +28,14 @@ export async function transcriptPage(view: View): Promise<Page> {
     throw new NexusError('not_found', `Nothing is stored as ${agent}/${transcript}.`, {
       hint: 'Look for it among the sessions.',
     });
-  const name = `${agent}/${transcript.replace(/~\d+$/, '')}`;
-  const answer = await usage.sessions({ session: [name], agent: [agent], tz: view.timeZone, limit: 1 });
+  const name = `${agent}/${sessionOf(transcript)}`;
+  const answer = await usage.sessions({
+    session: [name],
+    agent: [agent],
+    uncalled: true,
+    tz: view.timeZone,
+    limit: 1,
+  });
   const session = answer.sessions[0];
   const models =
     session === undefined ? [] : (await usage.query({ by: ['model'], session: [name], agent: [agent] })).rows;
@@ -45,7 +54,8 @@ ${session === undefined ? '' : strange(session)}</section>
 ${pager(view, card, page)}
 ${page.within ? html`<p class="empty">All of this part lies within one record that begins on an earlier page.</p>` : ''}
 ${card.length === 0 ? empty('Nothing of this transcript is stored yet.', html`It appears with the next upload.`) : ''}
-${page.lines.map((line) => showRecord(line, (iso) => time(iso, view.timeZone)))}
+${page.lines.slice(0, mostRecords).map((line) => showRecord(line, (iso) => time(iso, view.timeZone)))}
+${page.lines.length > mostRecords ? html`<p class="left">${formatCount(page.lines.length - mostRecords)} more lines of this page are too many to be shown.</p>` : ''}
 ${page.pages > 1 ? pager(view, card, page) : ''}
 </section>`,
   };

@@ -1,34 +1,26 @@
+import { NexusError } from '../../errors.ts';
 import { formatCount, formatItems } from '../../format.ts';
 import { dayLabel, monthLabel, weekLabel } from '../../usagedays.ts';
 import { type Sums, type UsageRow } from '../../usagequery.ts';
 import { type Dimension, dimensions } from '../../usagerequest.ts';
 import { chart, type ChartRequest, tokens } from './chart.ts';
 import { bar, cost } from './figures.ts';
-import { type FilterField, filterForm, periodIn } from './filters.ts';
+import { type FilterField, filterForm, filtersIn, keptIn, periodIn } from './filters.ts';
 import { html, type Html } from './html.ts';
 import { empty, type Page } from './layout.ts';
-import { agentsIn, asked, link, type View } from './view.ts';
+import { link, type View } from './view.ts';
 
 const mostRows = 500;
 const mostBars = 400;
 const filterFields: FilterField[] = ['agent', 'model', 'provider', 'trigger', 'host'];
-const otherFilters = ['job', 'source', 'session'] as const;
 
 /** Sums by one or two dimensions; what is asked is all in the URL. */
 export async function usagePage(view: View): Promise<Page> {
   const by = groupsIn(view);
   const [first, second] = by;
-  const agents = agentsIn(view);
-  const filters = Object.fromEntries(
-    [...filterFields.filter((name) => name !== 'agent'), ...otherFilters].flatMap((name) => {
-      const values = view.query.getAll(name).filter((value) => value.trim() !== '');
-      return values.length === 0 ? [] : [[name, values]];
-    }),
-  );
   const answer = await view.usage.query({
-    ...filters,
+    ...filtersIn(view),
     ...periodIn(view, '30d'),
-    ...(agents === undefined ? {} : { agent: agents }),
     by,
     tz: view.timeZone,
   });
@@ -44,9 +36,7 @@ ${await filterForm(view, {
   fields: filterFields,
   fallback: '30d',
   before: html`${groupSelect('by', 'By', dimensions, first)}${groupSelect('and', 'and', ['', ...dimensions], second ?? '')}`,
-  hidden: Object.fromEntries(otherFilters.map((name) => [name, asked(view, name)])),
 })}
-${otherFilters.map((name) => narrowed(view, name))}
 ${
   rows.length === 0
     ? html`<section class="card">${empty('No calls of a model in this time.', html`Choose another time, or <a href="${link(view, ['usage'], { last: 'all' })}">see all of it</a>.`, answer)}</section>`
@@ -62,6 +52,8 @@ function byCost(one: UsageRow, other: UsageRow): number {
 /** One or two different dimensions: `by=day&and=model`, or `by=day,model` as the API has it. */
 function groupsIn(view: View): [Dimension, ...Dimension[]] {
   const said = [...view.query.getAll('by'), ...view.query.getAll('and')].flatMap((text) => text.split(','));
+  if (said.some((text) => text !== '' && !dimensions.some((dimension) => dimension === text)))
+    throw new NexusError('invalid', `Sums are by one or two of ${dimensions.join(', ')}.`);
   const known = dimensions.filter((dimension) => said.includes(dimension));
   const [first = 'day', ...rest] = known.sort((one, other) => said.indexOf(one) - said.indexOf(other));
   return [first, ...rest.slice(0, 1)];
@@ -72,13 +64,6 @@ function groupSelect(name: string, title: string, values: readonly string[], cho
     (value) =>
       html`<option value="${value}"${value === chosen ? html` selected` : ''}>${value === '' ? '–' : value}</option>`,
   )}</select></label>`;
-}
-
-function narrowed(view: View, name: (typeof otherFilters)[number]): Html {
-  const value = asked(view, name);
-  return value === undefined
-    ? html``
-    : html`<p class="quiet">Only ${name} <code>${value}</code>. <a href="${link(view, ['usage'])}">All</a></p>`;
 }
 
 function charts(
@@ -113,9 +98,11 @@ function filled(labels: string[], unit: 'day' | 'week' | 'month'): string[] {
 function table(view: View, by: readonly Dimension[], rows: readonly UsageRow[], totals: Sums): Html {
   const greatest = Math.max(...rows.map(({ cost: known }) => known ?? 0));
   const shown = rows.slice(0, mostRows);
+  // A phone has no room for it beside two names.
+  const callsKind = by.length > 1 ? 'n wide' : 'n';
   const figures = (sums: Sums) =>
-    html`<td class="n">${cost(sums)}</td><td class="n">${tokens(sums.total)}</td>${[sums.input, sums.output, sums.cacheRead, sums.cacheWrite].map((count) => html`<td class="n wide" title="${formatCount(count)}">${tokens(count)}</td>`)}<td class="n">${formatCount(sums.calls)}</td>`;
-  return html`<div class="scroll"><table class="list sums"><thead><tr>${by.map((name) => html`<th scope="col">${name[0]?.toUpperCase()}${name.slice(1)}</th>`)}<th scope="col" class="wide"><span class="away">Share</span></th><th scope="col" class="n">Cost</th><th scope="col" class="n">Tokens</th><th scope="col" class="n wide">Input</th><th scope="col" class="n wide">Output</th><th scope="col" class="n wide">Cache read</th><th scope="col" class="n wide">Cache write</th><th scope="col" class="n">Calls</th></tr></thead>
+    html`<td class="n">${cost(sums)}</td><td class="n">${tokens(sums.total)}</td>${[sums.input, sums.output, sums.cacheRead, sums.cacheWrite].map((count) => html`<td class="n wide" title="${formatCount(count)}">${tokens(count)}</td>`)}<td class="${callsKind}">${formatCount(sums.calls)}</td>`;
+  return html`<div class="scroll"><table class="list sums"><thead><tr>${by.map((name) => html`<th scope="col">${name[0]?.toUpperCase()}${name.slice(1)}</th>`)}<th scope="col" class="wide"><span class="away">Share</span></th><th scope="col" class="n">Cost</th><th scope="col" class="n">Tokens</th><th scope="col" class="n wide">Input</th><th scope="col" class="n wide">Output</th><th scope="col" class="n wide">Cache read</th><th scope="col" class="n wide">Cache write</th><th scope="col" class="${callsKind}">Calls</th></tr></thead>
 <tbody>${shown.map(
     (row) =>
       html`<tr>${by.map((name) => html`<th scope="row" class="cut">${label(view, name, row[name] ?? 'unknown')}</th>`)}<td class="wide bars">${bar(row.cost ?? 0, greatest)}</td>${figures(row)}</tr>
@@ -132,12 +119,10 @@ function label(view: View, dimension: Dimension, value: string): Html {
     const [agent = '', ...name] = value.split('/');
     return html`<a href="${link(view, ['sessions', agent, name.join('/')])}">${value}</a>`;
   }
+  const kept = keptIn(view);
   if (dimension === 'day')
-    return html`<a href="${link(view, ['sessions'], { from: value, to: value })}">${value}</a>`;
+    return html`<a href="${link(view, ['sessions'], { ...kept, last: undefined, from: value, to: value })}">${value}</a>`;
   if (dimension === 'week' || dimension === 'month' || value === 'unknown' || value === 'none')
     return html`${value}`;
-  const kept = Object.fromEntries(
-    [...filterFields, ...otherFilters, 'from', 'to', 'last'].map((name) => [name, view.query.getAll(name)]),
-  );
   return html`<a href="${link(view, ['usage'], { ...kept, by: 'day', [dimension]: value })}">${value}</a>`;
 }

@@ -19,6 +19,8 @@ export interface View {
   sessions: Nexus;
   webhooks: Webhooks;
   hosts: Hosts;
+  /** Keeps in the log what one part of the page failed of, and says what is shown in its place; throws for a bug. */
+  failed: (error: unknown) => string;
 }
 
 /** A field of the query, without spaces around it; `undefined` when it is empty. */

@@ -65,7 +65,7 @@ ${agent.length > 0 || source !== undefined ? html`<span class="quiet">only ${[..
 ${damaged.size > 0 ? html`<p role="alert">Damaged in the store, and not shown: ${[...damaged].join(', ')}. <code>nexus backfill --verify</code> names what is damaged.</p>` : ''}${
   items.length === 0
     ? nothing(view, state, page)
-    : html`<div class="scroll"><table class="list"><thead><tr><th scope="col">Received</th><th scope="col">Source</th><th scope="col">Agent</th>${state === 'history' ? html`<th scope="col">Became</th>` : ''}<th scope="col" class="n wide">Size</th><th scope="col" class="wide">Content</th></tr></thead><tbody>${items.map((item) => rowOf(view, item))}</tbody></table></div>
+    : html`<div class="scroll"><table class="list"><thead><tr><th scope="col">Received</th><th scope="col">Source</th><th scope="col" class="wide">Agent</th>${state === 'history' ? html`<th scope="col">Became</th>` : ''}<th scope="col" class="n wide">Size</th><th scope="col" class="wide">Content</th></tr></thead><tbody>${items.map((item) => rowOf(view, item))}</tbody></table></div>
 <nav class="pages" aria-label="Pages of the list"><span>${formatCount(first + 1)}–${formatCount(first + items.length)} of ${formatItems(found, 'webhook')}${found > kept.length ? `; the ${state === 'history' ? 'latest' : 'first'} ${formatCount(kept.length)} can be paged through` : ''}</span>
 ${page > 1 ? html`<a rel="prev" href="${link(view, ['webhooks'], { ...place, page: page - 1 })}">Previous</a>` : ''}
 ${first + items.length < kept.length ? html`<a rel="next" href="${link(view, ['webhooks'], { ...place, page: page + 1 })}">Next</a>` : ''}</nav>`
@@ -111,7 +111,7 @@ function rowOf(view: View, item: ListedItem): Html {
   const later =
     state === 'pending'
       ? ''
-      : html`<td>${state}${host === undefined ? '' : ` to ${host}`}${acknowledgedAt === undefined ? '' : html` <span class="quiet">${formatAge(new Date(acknowledgedAt), view.now)}</span>`}</td>`;
-  return html`<tr><th scope="row"><a href="${link(view, ['webhooks', id])}">${time(receivedAt, view.timeZone)}</a></th><td class="cut">${source}${replayOf === undefined ? '' : html` <span class="quiet">replay</span>`}</td><td>${agent}</td>${later}<td class="n wide">${formatBytes(bytes)}</td><td class="cut wide">${contentType === '' ? html`<span class="none">not said</span>` : contentType}</td></tr>
+      : html`<td class="cut">${state}${host === undefined ? '' : ` to ${host}`}${acknowledgedAt === undefined ? '' : html` <span class="quiet">${formatAge(new Date(acknowledgedAt), view.now)}</span>`}</td>`;
+  return html`<tr><th scope="row"><a href="${link(view, ['webhooks', id])}">${time(receivedAt, view.timeZone)}</a><span class="slim quiet"><br>${agent}</span></th><td class="cut">${source}${replayOf === undefined ? '' : html` <span class="quiet">replay</span>`}</td><td class="wide">${agent}</td>${later}<td class="n wide">${formatBytes(bytes)}</td><td class="cut wide">${contentType === '' ? html`<span class="none">not said</span>` : contentType}</td></tr>
 `;
 }

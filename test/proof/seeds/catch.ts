@@ -39,6 +39,7 @@ async function tried(seed: Seed): Promise<Caught> {
   const scratch = await mkdtemp(path.join(tmpdir(), 'nexus-seed-'));
   try {
     for (const name of [
+      '.ci',
       'bin',
       'src',
       'test/proof',

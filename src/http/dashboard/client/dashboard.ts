@@ -1,4 +1,5 @@
-// Draws the charts from the tables that stand beside them. Without it every page says the same in figures.
+// Draws the charts from the tables that stand beside them, and helps with a form. Without it every page says the same
+// in figures.
 import { BarController, BarElement, CategoryScale, Chart, Legend, LinearScale, Tooltip } from 'chart.js';
 
 Chart.register(BarController, BarElement, CategoryScale, LinearScale, Legend, Tooltip);
@@ -154,3 +155,11 @@ const paints = [...document.querySelectorAll<HTMLElement>('figure.chart')].map(d
 dark.addEventListener('change', () => {
   for (const paint of paints) paint?.();
 });
+
+/** Dates say more than a stretch of days that ends today: who chooses one of those wants no dates. */
+for (const last of document.querySelectorAll<HTMLSelectElement>('form.filters select[name=last]')) {
+  const dates = [...(last.form?.querySelectorAll<HTMLInputElement>('input[type=date]') ?? [])];
+  last.addEventListener('change', () => {
+    if (last.value !== '') for (const date of dates) date.value = '';
+  });
+}
