@@ -229,8 +229,10 @@ export async function runJob(
 /** What is damaged of all that is stored, also of what is no longer on this host, and was not named before. */
 async function noteDamage(nexus: Nexus, report: Report, warn: Say, fail: Fail): Promise<void> {
   try {
+    // The file of a transcript was named by its path, for the same reason.
     for await (const { item, reason } of nexus.damage())
-      if (report.failed.every((known) => known.item !== item)) fail({ item, reason }, { code: 'corrupt' });
+      if (report.failed.every((known) => known.item !== item && known.reason !== reason))
+        fail({ item, reason }, { code: 'corrupt' });
   } catch (error) {
     if (failedWith(error, 'not_found'))
       warn('The endpoint is older and does not look through what else it stores: update nexus there.', {
