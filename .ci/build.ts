@@ -66,6 +66,8 @@ await build({
   entryPoints: ['main.ts', 'indexer.ts', 'usagereading.ts'].map((name) => path.join(source, name)),
   outdir,
   chunkNames: 'chunks/[name]-[hash]',
+  // Where it lies is not in what is built.
+  absWorkingDir: root,
   bundle: true,
   splitting: true,
   format: 'esm',
@@ -82,6 +84,7 @@ const client = path.join(source, 'http', 'dashboard', 'client');
 await build({
   entryPoints: ['dashboard.ts', 'dashboard.css', 'icon.svg'].map((name) => path.join(client, name)),
   outdir: path.join(outdir, 'dashboard'),
+  absWorkingDir: root,
   bundle: true,
   minify: true,
   format: 'esm',

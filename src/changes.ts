@@ -66,7 +66,10 @@ function rowOf(Agent: string, Transcript: string, at: number): Row {
   };
 }
 
-/** Every transcript that the feed names since `from`, once; times are ms since 1970. */
+/**
+ * Every transcript that the feed names since `from`, once; times are ms since 1970. `corrupt` where it may have named
+ * another: then only the whole list tells.
+ */
 export async function changedSince(store: Store, from: number, now: number): Promise<Named[]> {
   const found = new Map<string, Named>();
   // A day further, for writers whose clock is ahead.
@@ -89,7 +92,8 @@ export async function pruneChanges(store: Store, now: number): Promise<number> {
       day -= dayMs, empty++
     ) {
       const ids: string[] = [];
-      for await (const { id } of store.rows(table, dayOf(day))) ids.push(id);
+      for await (const { id } of store.rows(table, dayOf(day), {}, (rotted) => ids.push(rotted)))
+        ids.push(id);
       if (ids.length === 0) continue;
       await store.removeRows(table, dayOf(day), ids);
       removed += ids.length;

@@ -90,6 +90,12 @@ function hasNoSpace(path: string): boolean {
   return false;
 }
 
+/** Our statements fit our tables: where they do not, what describes these has rotted. */
+function isOtherSchema(error: unknown, sqlite: number | undefined): boolean {
+  if (sqlite !== 1 || !(error instanceof Error)) return false;
+  return /^no such (?:table|column|index)|no column named|has \d+ columns/.test(error.message);
+}
+
 /**
  * What the disk or SQLite said, as a NexusError that names `path`: `corrupt` when the bytes are not a database,
  * `unavailable` for everything a later try or a person may cure. A NexusError, or a bug, comes back unchanged.
@@ -97,7 +103,7 @@ function hasNoSpace(path: string): boolean {
 export function diskError(error: unknown, path: string): unknown {
   if (error instanceof NexusError) return error;
   const sqlite = sqliteCode(error);
-  if (sqlite === 11 || sqlite === 26)
+  if (sqlite === 11 || sqlite === 26 || isOtherSchema(error, sqlite))
     return new NexusError('corrupt', `${path} is damaged or is not a database.`, {
       hint: 'Restore it from a backup.',
       cause: error,

@@ -91,6 +91,8 @@ export interface ItemFilter {
   since?: string;
   state?: 'pending' | 'history';
   after?: Position;
+  /** Told of those that are damaged, which are left out; without it, that is thrown as `corrupt`. */
+  broken?: (item: BrokenItem) => void;
 }
 
 export interface MailboxStanding {

@@ -41,12 +41,22 @@ export interface StatOptions {
   digest?: 'known' | 'stored' | 'reread';
 }
 
+/** Something that is stored and is not what was stored. */
+export interface Damaged {
+  /** `agent/transcript`, or the row, the blob or the file that it is. */
+  item: string;
+  /** A sentence. */
+  reason: string;
+}
+
 export interface ListOptions {
   agent?: string;
   /** Only transcripts that changed at or after this ISO time. */
   since?: string;
   /** Only those that come after this one in the listing's order; it need not exist. */
   after?: { agent: string; transcript: string };
+  /** Told of those whose card or length is damaged, which are left out; without it, that is thrown as `corrupt`. */
+  damaged?: (damaged: Damaged & { agent: string; transcript: string }) => void;
 }
 
 /**
@@ -82,6 +92,9 @@ export interface Nexus {
 
   /** Cards, by agent and transcript in ascending order. */
   list(options?: ListOptions): AsyncIterable<Card>;
+
+  /** Looks through all that is stored, whatever host it came from, and names what is damaged. Takes long. */
+  damage(): AsyncIterable<Damaged>;
 
   /**
    * The mark that a host last left for an agent, or `undefined`. A host leaves a fresh random one around each run

@@ -128,6 +128,8 @@ export async function acquireLock(file: string, options: LockOptions): Promise<L
       open = false;
       try {
         await rm(`${file}.holder`, { force: true });
+      } catch (error) {
+        throw diskError(error, `${file}.holder`);
       } finally {
         await held.release();
         lockFile.close();
@@ -167,6 +169,8 @@ export function createPrivateFile(file: string): void {
   }
   try {
     fchmodSync(descriptor, 0o600);
+  } catch (error) {
+    throw diskError(error, file);
   } finally {
     closeSync(descriptor);
   }

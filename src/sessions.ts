@@ -5,6 +5,7 @@ import { failedWith, NexusError } from './errors.ts';
 import type { About, Card, ListOptions, Nexus, StatOptions } from './nexus.ts';
 import { maxChunkBytes } from './nexus.ts';
 import { keepPrices } from './pricesseen.ts';
+import { damageIn } from './damage.ts';
 import { knownAgentsOf, rememberingAgents } from './storecontents.ts';
 import { keyOf, type Row, rowOf, type Store } from './stores/store.ts';
 import { checkTranscript } from './transcripts.ts';
@@ -82,31 +83,62 @@ export function openSessions(store: Store, now: () => Date = () => new Date()): 
   }
 
   /** An agent's cards after `past`, those that a crash left without a row in their place among the others. */
-  async function* cardsOf(agent: string, past: string): AsyncIterable<Card> {
+  async function* cardsOf(agent: string, past: string, damaged: ListOptions['damaged']): AsyncIterable<Card> {
     const directory = `sessions/inbox/${agent}/`;
     const lengths = new Map<string, number>();
-    for await (const { name, length } of store.list(directory)) {
-      const transcript = name.slice(directory.length, -'.jsonl'.length);
+    const rotten = new Set<string>();
+    const transcriptOf = (name: string) => name.slice(directory.length, -'.jsonl'.length);
+    const told = (transcript: string, { message }: NexusError): void => {
+      if (transcript > past && !rotten.has(transcript))
+        damaged?.({ agent, transcript, item: `${agent}/${transcript}`, reason: message });
+      rotten.add(transcript);
+      lengths.delete(transcript);
+    };
+    const rotted = damaged === undefined ? undefined : told;
+    const rottedName = rotted && ((name: string, error: NexusError) => rotted(transcriptOf(name), error));
+    for await (const { name, length } of store.list(directory, rottedName)) {
+      const transcript = transcriptOf(name);
       if (name.endsWith('.jsonl') && transcript > past) lengths.set(transcript, length);
     }
     // By their own characters: the names were in the order of `….jsonl`, which puts `X-1` before `X`.
     const blobs = [...lengths.keys()].sort(byCharacters);
     let next = 0;
+    async function settled(transcript: string, row?: Row): Promise<Card | undefined> {
+      try {
+        return await settledCard(agent, transcript, row, lengths.get(transcript));
+      } catch (error) {
+        if (rotted === undefined || !failedWith(error, 'corrupt')) throw error;
+        rotted(transcript, error);
+        return undefined;
+      }
+    }
     async function* withoutRow(before: string | undefined): AsyncIterable<Card> {
       for (; next < blobs.length; next++) {
         const transcript = blobs[next];
         if (transcript === undefined || (before !== undefined && transcript >= before)) return;
-        const card = await settledCard(agent, transcript, undefined, lengths.get(transcript));
+        if (rotten.has(transcript)) continue;
+        const card = await settled(transcript);
         if (card !== undefined) yield card;
       }
     }
-    for await (const row of store.rows('Sessions', agent, { from: `${past}\u0000` })) {
+    for await (const row of store.rows('Sessions', agent, { from: `${past}\u0000` }, rotted)) {
       yield* withoutRow(row.id);
       if (blobs[next] === row.id) next++;
-      const card = await settledCard(agent, row.id, row, lengths.get(row.id));
+      if (rotten.has(row.id)) continue;
+      const card = await settled(row.id, row);
       if (card !== undefined) yield card;
     }
     yield* withoutRow(undefined);
+  }
+
+  /** Of a card that rotted nothing is known: who appends tells of it anew. */
+  async function soundRow(agent: string, transcript: string): Promise<Row | undefined> {
+    try {
+      return await rowOf(store, 'Sessions', agent, transcript);
+    } catch (error) {
+      if (!failedWith(error, 'corrupt')) throw error;
+      return undefined;
+    }
   }
 
   async function hashStored(name: string, length: number): Promise<string> {
@@ -152,7 +184,7 @@ export function openSessions(store: Store, now: () => Date = () => new Date()): 
       // Begun first: on the embedded store it is committed no later than the bytes, and shares their sync.
       const announced = announce(agent, transcript);
       const [length] = await both(appendBytes(name, offset, bytes), announced);
-      const row = await rowOf(store, 'Sessions', agent, transcript);
+      const row = await soundRow(agent, transcript);
       const time = now().toISOString();
       const card = row === undefined ? newCard(agent, transcript, time) : cardOf(row);
       const digest = digestOf(name, length) ?? (card.length === length ? card.digest : undefined);
@@ -179,19 +211,27 @@ export function openSessions(store: Store, now: () => Date = () => new Date()): 
       }
     },
 
-    async *list({ agent, since, after }: ListOptions = {}) {
+    async *list({ agent, since, after, damaged }: ListOptions = {}) {
       if (agent !== undefined) checkAgentId(agent);
       for (const one of agent === undefined ? await knownAgents() : [agent]) {
         if (after !== undefined && one < after.agent) continue;
         const past = after?.agent === one ? after.transcript : '';
-        for await (const card of cardsOf(one, past))
+        for await (const card of cardsOf(one, past, damaged))
           if (since === undefined || card.updatedAt >= since) yield card;
       }
     },
 
+    damage: () => damageIn(store),
+
     async mark(agent, host) {
-      const row = await rowOf(store, 'Marks', checkAgentId(agent), keyOf(host));
-      return row === undefined ? undefined : String(row['mark']);
+      try {
+        const row = await rowOf(store, 'Marks', checkAgentId(agent), keyOf(host));
+        return row === undefined ? undefined : String(row['mark']);
+      } catch (error) {
+        // One that no host has left: it settles everything and leaves another.
+        if (failedWith(error, 'corrupt')) return '';
+        throw error;
+      }
     },
 
     async setMark(agent, host, mark) {

@@ -1,4 +1,5 @@
-import type { Store } from './stores/store.ts';
+import { agentIdPattern } from './agents.ts';
+import type { Rotted, Store } from './stores/store.ts';
 
 /** The containers that Nexus keeps, and how their blobs are made. */
 export const containers = { sessions: 'append', payloads: 'create' } as const;
@@ -24,12 +25,29 @@ export const tables = [
   'Jobs',
 ] as const;
 
-/** Every agent that a store knows: by name, or by transcripts that a crash has left without it. */
-export async function agentsOf(store: Store): Promise<string[]> {
-  const agents = new Set<string>();
-  for await (const { id } of store.rows('Agents', 'agents')) agents.add(id);
-  for await (const { name } of store.list('sessions/inbox/')) agents.add(name.split('/')[2] ?? '');
+/**
+ * Every agent that a store knows: by name, or by transcripts that a crash has left without it. A row that rotted has
+ * nothing but its name, under which an agent without anything does no harm; a length that rotted has the agent's.
+ */
+export async function agentsOf(store: Store, rotted?: Rotted): Promise<string[]> {
+  const agents = new Set<string>(await namedAgents(store, rotted));
+  const named = (name: string): void => {
+    const [, , agent = ''] = name.split('/');
+    if (agentIdPattern.test(agent)) agents.add(agent);
+  };
+  for await (const { name } of store.list('sessions/inbox/', named)) named(name);
   return [...agents].sort();
+}
+
+/** The agents that have a row, in their order. */
+export async function namedAgents(store: Store, rotted?: Rotted): Promise<string[]> {
+  const agents: string[] = [];
+  const kept: Rotted = (id, error) => {
+    if (agentIdPattern.test(id)) agents.push(id);
+    rotted?.(id, error);
+  };
+  for await (const { id } of store.rows('Agents', 'agents', {}, kept)) agents.push(id);
+  return agents.sort();
 }
 
 /** How long the agents that are known by their transcripts alone are taken for all of those, ms. */
@@ -46,7 +64,7 @@ export function knownAgentsOf(store: Store): () => Promise<string[]> {
     if (known === undefined || now - known.at > agentsFreshMs)
       known = { agents: await agentsOf(store), at: now };
     const agents = new Set(known.agents);
-    for await (const { id } of store.rows('Agents', 'agents')) agents.add(id);
+    for (const id of await namedAgents(store)) agents.add(id);
     return [...agents].sort();
   };
 }

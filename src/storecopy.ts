@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { describe, failedWith, NexusError } from './errors.ts';
 import type { FailedItem } from './report.ts';
-import { agentsOf, rememberingAgents, tables } from './storecontents.ts';
-import type { BlobStat, Row, Store } from './stores/store.ts';
+import { agentsOf, namedAgents, rememberingAgents, tables } from './storecontents.ts';
+import type { BlobStat, Rotted, Row, Store } from './stores/store.ts';
 
 export interface CopyOptions {
   /** Blobs, or rows, at once. */
@@ -68,6 +68,11 @@ export async function copyStore(from: Store, to: Store, options: CopyOptions): P
     }
   }
 
+  /** What is damaged is not copied, and stops nothing else. */
+  function named(place: string): Rotted {
+    return (name, error) => copied.failed.push({ item: `${place}${name}`, reason: describe(error) });
+  }
+
   async function each<T>(items: T[], work: (item: T) => Promise<void>): Promise<void> {
     const queue = items.values();
     const worker = async (): Promise<void> => {
@@ -125,7 +130,7 @@ export async function copyStore(from: Store, to: Store, options: CopyOptions): P
   }
 
   async function copyRows(table: string, partition: string): Promise<void> {
-    const rows = await collect(from.rows(table, partition));
+    const rows = await collect(from.rows(table, partition, {}, named(`${table} ${partition}/`)));
     if (rows.length === 0) return;
     copied.rows.found += rows.length;
     const there = byId(await collect(to.rows(table, partition)));
@@ -138,9 +143,9 @@ export async function copyStore(from: Store, to: Store, options: CopyOptions): P
   /** Transcripts of one agent, each with its card, which says when it was compared. */
   async function copySessions(agent: string): Promise<void> {
     const directory = `${sessionsDirectory}${agent}/`;
-    const blobs = await collect(from.list(directory));
+    const blobs = await collect(from.list(directory, named('')));
     const lengths = new Map((await collect(to.list(directory))).map(({ name, length }) => [name, length]));
-    const cards = byId(await collect(from.rows('Sessions', agent)));
+    const cards = byId(await collect(from.rows('Sessions', agent, {}, named(`Sessions ${agent}/`))));
     const cardsThere = byId(await collect(to.rows('Sessions', agent)));
     copied.rows.found += cards.size;
     await copyBlobs(blobs, async (blob) => {
@@ -198,15 +203,15 @@ export async function copyStore(from: Store, to: Store, options: CopyOptions): P
   const agents = await agentsOf(from);
   await copyRows('Agents', 'agents');
   const remember = rememberingAgents(to);
-  const named = byId(await collect(from.rows('Agents', 'agents')));
+  const withRow = new Set(await namedAgents(from));
   for (const agent of agents) {
     if (signal.aborted) return copied;
     await item(`agent ${agent}`, async () => {
-      if (!named.has(agent)) await remember(agent);
+      if (!withRow.has(agent)) await remember(agent);
       await copySessions(agent);
     });
   }
-  const payloads = await collect(from.list('payloads/'));
+  const payloads = await collect(from.list('payloads/', named('')));
   await copyBlobs(payloads, async (blob) => {
     await copyBlob(blob, (await to.stat(blob.name))?.length, false);
   });

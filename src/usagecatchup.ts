@@ -98,11 +98,15 @@ export function openCatchUp(
       Number(factIn(db, 'listed_at') ?? Number.NaN),
     ]);
     const recent = began - lookedAt < reliableMs && lookedAt <= began + overlapMs;
-    const whole = !(recent && began - listedAt < listEveryMs && listedAt <= began + overlapMs);
-    const cards = whole ? await listed() : new Map<string, Card>();
-    const named = whole
-      ? await index.read(() => differing(cards))
-      : await changed(await changedSince(store, lookedAt - overlapMs, began), cards);
+    const due = !(recent && began - listedAt < listEveryMs && listedAt <= began + overlapMs);
+    const feed = due ? undefined : await soundFeed(lookedAt - overlapMs, began);
+    const whole = feed === undefined;
+    const damaged: Named[] = [];
+    const cards = whole ? await listed(damaged) : new Map<string, Card>();
+    const named = [
+      ...(whole ? await index.read(() => differing(cards)) : await changed(feed, cards, damaged)),
+      ...damaged,
+    ];
     await commit(() => {
       for (const { agent, transcript } of named) addPending.run(agent, transcript);
       setFact(db, 'looked_at', String(began));
@@ -112,9 +116,21 @@ export function openCatchUp(
     return cards;
   }
 
-  async function listed(): Promise<Map<string, Card>> {
+  /** `undefined` where only the whole list tells what has changed. */
+  async function soundFeed(from: number, to: number): Promise<Named[] | undefined> {
+    try {
+      return await changedSince(store, from, to);
+    } catch (error) {
+      if (!failedWith(error, 'corrupt')) throw error;
+      return undefined;
+    }
+  }
+
+  /** Those whose cards are damaged are looked at as if they had changed: that finds and notes why they cannot be read. */
+  async function listed(damaged: Named[]): Promise<Map<string, Card>> {
     const cards = new Map<string, Card>();
-    for await (const card of nexus.list()) cards.set(`${card.agent}/${card.transcript}`, card);
+    for await (const card of nexus.list({ damaged: (one) => damaged.push(one) }))
+      cards.set(`${card.agent}/${card.transcript}`, card);
     return cards;
   }
 
@@ -122,7 +138,11 @@ export function openCatchUp(
    * Of what the feed names, what may have changed: within the overlap every look sees the same names again. Of an agent
    * of which it names many the cards are listed, into `cards`, instead of looking at each of them.
    */
-  async function changed(named: readonly Named[], cards: Map<string, Card>): Promise<Named[]> {
+  async function changed(
+    named: readonly Named[],
+    cards: Map<string, Card>,
+    damaged: Named[],
+  ): Promise<Named[]> {
     const byAgent = Map.groupBy(named, ({ agent }) => agent);
     const known = new Map(
       (await index.read(() => countKnown.all())).map((row) => [String(row['agent']), Number(row['count'])]),
@@ -130,7 +150,8 @@ export function openCatchUp(
     for (const [agent, { length }] of byAgent) {
       if (length <= mostSingly || length < (known.get(agent) ?? 0) * listShare) continue;
       byAgent.delete(agent);
-      for await (const card of nexus.list({ agent })) cards.set(`${agent}/${card.transcript}`, card);
+      for await (const card of nexus.list({ agent, damaged: (one) => damaged.push(one) }))
+        cards.set(`${agent}/${card.transcript}`, card);
     }
     const differ = new Set((await index.read(() => differing(cards))).map(nameOf));
     return named.filter((one) => byAgent.has(one.agent) || differ.has(nameOf(one)));

@@ -6,9 +6,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { checkOwner, diskError, isBusy, openingError } from './diskerrors.ts';
 import { failedWith, NexusError } from './errors.ts';
 import { createPrivateFile, openLockFile } from './processlock.ts';
+import { allowSums, keepSums, sumsHold } from './usagesums.ts';
 
 /** Another schema, or another way to count, is begun anew. */
-const schemaVersion = 2;
+const schemaVersion = 3;
 
 /** How long a transaction waits for those of other processes, ms. */
 const waitMs = 30_000;
@@ -168,6 +169,8 @@ async function connect(file: string, storeId: string): Promise<IndexFile> {
     opened.exec('PRAGMA wal_autocheckpoint = 8000');
     opened.exec('PRAGMA temp_store = MEMORY');
     opened.exec('PRAGMA cache_size = -32000');
+    opened.exec('PRAGMA cell_size_check = ON');
+    allowSums(opened);
     await whenFree(file, () => transaction(opened, () => prepare(opened, storeId)));
     return indexOver(opened, file, identity, storeId);
   } catch (error) {
@@ -186,15 +189,28 @@ function prepare(db: DatabaseSync, storeId: string): void {
     .map(({ name }) => String(name));
   for (const table of tables) db.exec(`DROP TABLE "${table.replaceAll('"', '""')}"`);
   db.exec(schema);
+  keepSums(db);
   const put = db.prepare('INSERT INTO facts (name, value) VALUES (?, ?)');
   put.run('store', storeId);
   put.run('epoch', randomUUID());
 }
 
+/** An index that was sound so long ago is looked through again before it answers, ms. */
+const soundForMs = 10 * 60_000;
+
 function indexOver(db: DatabaseSync, file: string, identity: string | undefined, storeId: string): IndexFile {
   const selectEpoch = db.prepare("SELECT value FROM facts WHERE name = 'epoch'");
   // Another process may have begun it anew for a store of its own.
   const selectStore = db.prepare("SELECT 1 FROM facts WHERE name = 'store' AND value = ?");
+
+  let soundAt = Number.NEGATIVE_INFINITY;
+
+  /** Before something is answered or counted from what is there. */
+  function checkNowAndThen(): void {
+    if (performance.now() - soundAt < soundForMs) return;
+    if (!sumsHold(db)) throw new NexusError('corrupt', `${file} is damaged.`);
+    soundAt = performance.now();
+  }
 
   async function guarded<T>(attempt: () => T): Promise<T> {
     try {
@@ -211,11 +227,16 @@ function indexOver(db: DatabaseSync, file: string, identity: string | undefined,
     async write(work) {
       return await guarded(() => {
         if (identityOf(file) !== identity) return 'gone';
+        checkNowAndThen();
         return transaction(db, () => (selectStore.get(storeId) === undefined ? 'gone' : work()));
       });
     },
     read: (work) => guarded(work),
-    snapshot: (work) => guarded(() => transaction(db, work, 'BEGIN')),
+    snapshot: (work) =>
+      guarded(() => {
+        checkNowAndThen();
+        return transaction(db, work, 'BEGIN');
+      }),
     async empty() {
       const tables = 'agents models sessions transcripts calls copies rollup odd items pending'.split(' ');
       await guarded(() =>

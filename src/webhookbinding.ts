@@ -47,9 +47,19 @@ export async function rebind(
   at: string,
 ): Promise<string | undefined> {
   checkHost(host);
-  const before = await boundTo(store, agent);
+  const before = await boundSoundly(store, agent);
   if (before !== host) await store.put(table, { partition: agent, id, host, at });
   return before;
+}
+
+/** Whoever claims a mailbox need not know whose it was. */
+async function boundSoundly(store: Store, agent: string): Promise<string | undefined> {
+  try {
+    return await boundTo(store, agent);
+  } catch (error) {
+    if (!failedWith(error, 'corrupt')) throw error;
+    return undefined;
+  }
 }
 
 function checkHost(host: string): void {

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { NexusError } from './errors.ts';
 import type { Item } from './mailbox.ts';
 import { type Payload, payloadOf } from './payload.ts';
@@ -9,6 +8,7 @@ import {
   itemFields,
   payloadFields,
   reconciledIn,
+  sha256,
   textOf,
   timeOfRow,
 } from './webhookrows.ts';
@@ -19,7 +19,7 @@ const factsCost = 300;
 
 /** The fields that say what a body is or where it lies. */
 export type BodyFields =
-  | { Payload: string; Encoding?: 'base64' }
+  | { Payload: string; Encoding?: 'base64'; PayloadHash: string }
   | { PayloadBlob: string; PayloadHash: string };
 
 /** Where an agent's bodies lie that do not fit their rows, in the order in which they were stored. */
@@ -66,8 +66,18 @@ export async function discardBody(store: Store, fields: BodyFields): Promise<voi
 /** The body as received. `corrupt` when its blob is gone or is not what was stored. */
 export async function bodyOf(store: Store, row: Row): Promise<Buffer> {
   const name = textOf(row, 'PayloadBlob');
-  if (name === undefined)
-    return Buffer.from(textOf(row, 'Payload') ?? '', row['Encoding'] === 'base64' ? 'base64' : 'utf8');
+  if (name === undefined) {
+    const text = textOf(row, 'Payload') ?? '';
+    const body = Buffer.from(text, row['Encoding'] === 'base64' ? 'base64' : 'utf8');
+    // Older releases kept no digest here.
+    if (row['Damaged'] !== true && (row['PayloadHash'] === undefined || row['PayloadHash'] === sha256(body)))
+      return body;
+    throw new NexusError(
+      'corrupt',
+      `The body of ${row.partition}.${row.id} is not the one that was received.`,
+      { hint: 'Restore the store from a backup, or give the item up with `nexus webhooks drop`.' },
+    );
+  }
   const pieces: Uint8Array[] = [];
   try {
     for await (const piece of store.open(name)) pieces.push(piece);
@@ -122,8 +132,4 @@ export function costOf(row: Row): number {
 /** How many bytes the item's JSON has, but for a few. */
 export function bytesOfItem({ payloadText, headers }: Item): number {
   return factsCost + JSON.stringify(headers).length + Buffer.byteLength(payloadText);
-}
-
-function sha256(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex');
 }

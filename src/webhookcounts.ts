@@ -12,7 +12,9 @@ export interface Count {
 
 export async function countPending(store: Store, agent: string): Promise<Count> {
   const count: Count = { items: 0, bytes: 0 };
-  for await (const row of store.rows('WebhookItems', agent)) {
+  // It is in the way as any other, and nobody knows how large it is.
+  const rotted = (): void => void count.items++;
+  for await (const row of store.rows('WebhookItems', agent, undefined, rotted)) {
     count.items++;
     count.bytes += bytesOf(row);
     const at = textOf(row, 'ReceivedAt');

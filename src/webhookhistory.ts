@@ -2,7 +2,7 @@ import { failedWith } from './errors.ts';
 import { type Pruned, positionOf } from './mailbox.ts';
 import { type Row, rowOf, type Store } from './stores/store.ts';
 import { blobsOf, readBlobName } from './webhookbodies.ts';
-import { keptMs, rowTime, textOf } from './webhookrows.ts';
+import { keptMs, rowTime, textOf, timeOfRow } from './webhookrows.ts';
 
 /** Rows that are moved or removed together; on Azure, one transaction. */
 const atOnce = 100;
@@ -35,7 +35,7 @@ export async function moveToHistory(
   const moved: Row[] = [];
   for (let first = 0; first < rows.length; first += atOnce) {
     const found = await Promise.all(
-      rows.slice(first, first + atOnce).map((row) => rowOf(store, 'WebhookItems', agent, row)),
+      rows.slice(first, first + atOnce).map((row) => leavingRow(store, agent, row)),
     );
     const pending = found.filter((row) => row !== undefined);
     const ours = await Promise.all(
@@ -59,6 +59,17 @@ export async function moveToHistory(
   return moved;
 }
 
+/** One that rotted after it was delivered, or that is given up, leaves its id and its time: that it came stays known. */
+async function leavingRow(store: Store, agent: string, id: string): Promise<Row | undefined> {
+  try {
+    return await rowOf(store, 'WebhookItems', agent, id);
+  } catch (error) {
+    if (!failedWith(error, 'corrupt')) throw error;
+    const ReceivedAt = new Date(timeOfRow(id)).toISOString();
+    return { partition: agent, id, ReceivedAt, Source: '', ContentType: '', Bytes: 0, Damaged: true };
+  }
+}
+
 /**
  * Removes an agent's history and delivery ids of more than 30 days ago, and the blobs that nothing names. The delivery's
  * row goes before the item's and the blob last, so that what a crash leaves is found by the next run. `all` looks at
@@ -73,7 +84,7 @@ export async function pruneAgent(
   const cutoff = now.getTime() - keptMs;
   const old = new Date(cutoff).toISOString();
   const isPending = async (row: string): Promise<boolean> =>
-    (await rowOf(store, 'WebhookItems', agent, row)) !== undefined;
+    (await leavingRow(store, agent, row)) !== undefined;
 
   async function pruneItems(rows: Row[]): Promise<void> {
     // One whose acknowledge was cut short is pending still, with the same blob.

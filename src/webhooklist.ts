@@ -1,5 +1,5 @@
 import { checkAgentId } from './agents.ts';
-import { NexusError } from './errors.ts';
+import { failedWith, NexusError } from './errors.ts';
 import type { ItemFilter, ListedItem } from './mailbox.ts';
 import type { Row, Store } from './stores/store.ts';
 import { listedItem, rowTime } from './webhookrows.ts';
@@ -8,7 +8,7 @@ import { listedItem, rowTime } from './webhookrows.ts';
 export async function* listItems(
   store: Store,
   agentsKnown: () => Promise<string[]>,
-  { agent, source, since, state, after }: ItemFilter,
+  { agent, source, since, state, after, broken }: ItemFilter,
 ): AsyncIterable<ListedItem> {
   const earliest = since === undefined ? '' : rowTime(timeOf(since));
   const agents = agent === undefined ? await agentsKnown() : [checkAgentId(agent)];
@@ -20,10 +20,19 @@ export async function* listItems(
       ...(state === 'history' ? [] : ['WebhookItems']),
       ...(state === 'pending' ? [] : ['History']),
     ];
-    const streams = tables.map((table) => store.rows(table, one, { from }));
-    for await (const { row, stream } of merged(streams))
-      if (source === undefined || row['Source'] === source)
+    const rotted =
+      broken &&
+      ((id: string, { message }: NexusError): void => broken({ id: `${one}.${id}`, reason: message }));
+    const streams = tables.map((table) => store.rows(table, one, { from }, rotted));
+    for await (const { row, stream } of merged(streams)) {
+      if (source !== undefined && row['Source'] !== source) continue;
+      try {
         yield listedItem(row, tables[stream] === 'WebhookItems');
+      } catch (error) {
+        if (rotted === undefined || !failedWith(error, 'corrupt')) throw error;
+        rotted(row.id, error);
+      }
+    }
   }
 }
 

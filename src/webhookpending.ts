@@ -77,22 +77,31 @@ export function openPending(
     limit: number,
     after: Position | undefined,
     room: number,
-  ): Promise<{ rows: Row[]; next?: Position }> {
+  ): Promise<{ rows: Row[]; next?: Position; rotted: BrokenItem[] }> {
     const rows: Row[] = [];
+    let rotted: BrokenItem[] = [];
     let bytes = 0;
     let last: Position | undefined;
     for (const agent of agents) {
       if (after !== undefined && agent < after.agent) continue;
       const from = after?.agent === agent ? `${after.row}\u0000` : '';
-      for await (const row of store.rows('WebhookItems', agent, { from })) {
+      let fresh: BrokenItem[] = [];
+      const tell = (row: string, { message: reason }: NexusError): void =>
+        void fresh.push({ id: `${agent}.${row}`, reason });
+      for await (const row of store.rows('WebhookItems', agent, { from }, tell)) {
         const cost = costOf(row);
-        if (last !== undefined && (rows.length >= limit || bytes + cost > room)) return { rows, next: last };
+        // What rotted behind the last one is for the next page.
+        if (last !== undefined && (rows.length >= limit || bytes + cost > room))
+          return { rows, next: last, rotted };
+        rotted = [...rotted, ...fresh];
+        fresh = [];
         rows.push(row);
         bytes += cost;
         last = { agent, row: row.id };
       }
+      rotted = [...rotted, ...fresh];
     }
-    return { rows };
+    return { rows, rotted };
   }
 
   async function read(request: PendingRequest, limit: number): Promise<PendingPage> {
@@ -114,7 +123,7 @@ export function openPending(
         );
       const { left, ...read } = await itemsOf(page.rows);
       items.push(...read.items);
-      broken.push(...read.broken);
+      broken.push(...page.rotted, ...read.broken);
       after = left ?? page.next;
       // A page of broken items alone would hide the sound ones behind them from who takes it for the last.
     } while (items.length === 0 && after !== undefined && broken.length < mostBroken);

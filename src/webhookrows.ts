@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer';
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { NexusError } from './errors.ts';
 import type { Delivery, ListedItem } from './mailbox.ts';
 import { keyOf, maxTextUnits, type Row } from './stores/store.ts';
@@ -62,7 +62,18 @@ export function replayKey(request: string): string {
 }
 
 /** How a body lies in its row: in `Payload`, or `undefined` when it does not fit. */
-export function payloadFields(body: Buffer): { Payload: string; Encoding?: 'base64' } | undefined {
+export function payloadFields(
+  body: Buffer,
+): { Payload: string; Encoding?: 'base64'; PayloadHash: string } | undefined {
+  const fields = textFields(body);
+  return fields === undefined ? undefined : { ...fields, PayloadHash: sha256(body) };
+}
+
+export function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
+function textFields(body: Buffer): { Payload: string; Encoding?: 'base64' } | undefined {
   // No character of UTF-8 has more than 3 bytes for each of its UTF-16 units.
   if (body.length <= 3 * maxTextUnits && isUtf8(body)) {
     const text = body.toString('utf8');

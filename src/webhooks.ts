@@ -9,7 +9,7 @@ import {
   type Received,
   type Webhooks,
 } from './mailbox.ts';
-import { rememberingAgents } from './storecontents.ts';
+import { namedAgents, rememberingAgents } from './storecontents.ts';
 import { rowOf, type Store } from './stores/store.ts';
 import { bindAll, boundTo, rebind } from './webhookbinding.ts';
 import { bodyOf, readBody } from './webhookbodies.ts';
@@ -39,13 +39,8 @@ export function openWebhooks(store: Store, options: { now?: () => Date } = {}): 
   const arrivals = openArrivals();
   const counts = openCounts(store);
   const keep = openKeeping(store, rememberingAgents(store), openRowIds(now), now);
+  const agentsKnown = (): Promise<string[]> => namedAgents(store);
   const pending = openPending(store, agentsKnown, arrivals, now, closing.signal);
-
-  async function agentsKnown(): Promise<string[]> {
-    const agents: string[] = [];
-    for await (const { id } of store.rows('Agents', 'agents')) agents.push(id);
-    return agents;
-  }
 
   async function found(id: string): Promise<Found & { position: Position }> {
     const position = positionOf(id);

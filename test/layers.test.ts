@@ -59,14 +59,14 @@ const layers: [name: string, files: RegExp][] = [
   ['the terminal', /^(input|output)\.ts$/],
   [
     'nouns',
-    /^(sessions|changes|usage\w*|prices\w*|webhook\w+|alerts|alertsettings|budgets|budgetsettings|putiosettings|keys|config|secrets|sources|report|storecheck|storecopy|storecontents|signins|jobreports)\.ts$/,
+    /^(sessions|changes|usage\w*|prices\w*|webhook\w+|alerts|alertsettings|budgets|budgetsettings|putiosettings|keys|config|secrets|sources|report|storecheck|storecopy|storecontents|signins|jobreports|damage)\.ts$/,
   ],
   ['stores', /^stores\/(?!store\.ts)/],
   [
     'words and rules',
     /^(agents|transcripts|nexus|mailbox|payload|transfer|exactjson|jsontext|configfile|logline|settings|jsonschema|context|format|table|nearest|slots)\.ts$|^stores\/store\.ts$/,
   ],
-  ['locks and disk', /^(processlock|diskerrors)\.ts$/],
+  ['locks and disk', /^(processlock|lastingnames|diskerrors|walcheck)\.ts$/],
   ['errors', /^errors\.ts$/],
 ];
 
@@ -113,7 +113,7 @@ test('HTTP and OpenClaw know nothing of each other', () => {
 });
 
 test('stores know the contract, errors, locks and each other, and no noun', () => {
-  const allowed = /^stores\/|^(errors|processlock|diskerrors)\.ts$/;
+  const allowed = /^stores\/|^(errors|processlock|lastingnames|diskerrors|walcheck)\.ts$/;
   const found = imports.filter(
     (one) =>
       one.from.startsWith('stores/') && one.from !== 'stores/store.ts' && inSrc(one) && !allowed.test(one.to),
@@ -157,7 +157,11 @@ describe('each effect has one home', () => {
     ['the Azure SDK', /^@azure\//, /^stores\/azure/],
     // A program that hangs is ended with all that it began, which execa waits for.
     ['child processes', /^node:(child_process|cluster)$/, /^systemd\/command\.ts$/],
-    ['threads', /^node:worker_threads$/, /^(indexer|usagereaders|usagereading|commands\/usagethread)\.ts$/],
+    [
+      'threads',
+      /^node:worker_threads$/,
+      /^(indexer|stores\/local-damage|usagereaders|usagereading|commands\/usagethread)\.ts$/,
+    ],
     ['execa', /^execa$/, /^(openclaw\/cli|systemd\/command)\.ts$/],
     ['the network', /^node:(https?|net|tls|http2|dgram|dns.*)$/, /^http\//],
   ];

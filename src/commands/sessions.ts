@@ -3,24 +3,36 @@ import { constants } from 'node:fs';
 import { copyFile, type FileHandle, link, open, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import type { Context } from '../context.ts';
-import { NexusError } from '../errors.ts';
+import { exit, NexusError } from '../errors.ts';
 import { formatAge, formatBytes, formatItems } from '../format.ts';
-import type { Card, Nexus } from '../nexus.ts';
+import type { Card, Damaged, Nexus } from '../nexus.ts';
 import { openNexus } from '../open.ts';
 
-export async function list(context: Context, { agent }: { agent: string | undefined }): Promise<void> {
+/** 3 when some of it is damaged, which is named and left out. */
+export async function list(context: Context, { agent }: { agent: string | undefined }): Promise<number> {
   const { output, now } = context;
+  const damaged = new Map<string, Damaged>();
+  const note = (one: Damaged): void => void damaged.set(one.item, { item: one.item, reason: one.reason });
   const cards = await withNexus(context, async (nexus) => {
     const found: Card[] = [];
-    for await (const card of nexus.list(agent === undefined ? {} : { agent })) {
+    for await (const card of nexus.list({ damaged: note, ...(agent === undefined ? {} : { agent }) })) {
       context.signal.throwIfAborted();
       found.push(card);
     }
     return found;
   });
+  const ok = damaged.size === 0;
+  const status = ok ? exit.done : exit.someFailed;
+  for (const { item, reason } of damaged.values()) output.error(`${item}: ${reason}`, { item });
   if (output.json) {
-    output.result({ command: 'sessions list', ok: true, sessions: cards, schemaVersion: 1 });
-    return;
+    output.result({
+      command: 'sessions list',
+      ok,
+      sessions: cards,
+      ...(ok ? {} : { damaged: [...damaged.values()] }),
+      schemaVersion: 1,
+    });
+    return status;
   }
   if (cards.length > 0)
     output.table(
@@ -45,6 +57,7 @@ export async function list(context: Context, { agent }: { agent: string | undefi
     );
   const bytes = cards.reduce((sum, card) => sum + card.length, 0);
   output.info(`${formatItems(cards.length, 'transcript')}, ${formatBytes(bytes)}.`);
+  return status;
 }
 
 export interface Named {

@@ -99,10 +99,15 @@ async function change(
   return await withMailbox(context, async (mailbox) => {
     if (!filtered) return await done(mailbox, [...new Set(ids)]);
     const found: ListedItem[] = [];
-    for await (const item of mailbox.list({ ...filter, state })) {
+    const damaged: string[] = [];
+    for await (const item of mailbox.list({ ...filter, state, broken: ({ id }) => damaged.push(id) })) {
       context.signal.throwIfAborted();
       found.push(item);
     }
+    for (const id of damaged)
+      context.output.warn(`${id} is damaged, and may not be one of those; name it to ${verb} it.`, {
+        item: id,
+      });
     if (!yes && found.length > 0) return unsaid(context, verb, found);
     return await done(
       mailbox,

@@ -1,9 +1,9 @@
 import type { Context } from '../context.ts';
-import { describe, failedWith, NexusError } from '../errors.ts';
+import { describe, exit, failedWith, NexusError } from '../errors.ts';
 import { withField } from '../exactjson.ts';
 import { formatAge, formatBytes, formatCount, formatItems } from '../format.ts';
 import { codeIn } from '../logline.ts';
-import { type ItemFilter, type ListedItem, type Mailbox, positionOf } from '../mailbox.ts';
+import { type BrokenItem, type ItemFilter, type ListedItem, type Mailbox, positionOf } from '../mailbox.ts';
 import { openMailbox } from '../open.ts';
 import type { ItemCost } from '../usagesessions.ts';
 import { costText } from './usagetable.ts';
@@ -23,24 +23,34 @@ export interface ListOptions extends Chosen {
   limit: number | undefined;
 }
 
-/** Pending and history, the newest last. */
-export async function list(context: Context, { limit, state, ...chosen }: ListOptions): Promise<void> {
+/** Pending and history, the newest last. 3 when some of it is damaged, which is named and left out. */
+export async function list(context: Context, { limit, state, ...chosen }: ListOptions): Promise<number> {
   const { output, now } = context;
-  const filter = { ...filterOf(chosen), ...(state === undefined ? {} : { state }) };
+  const damaged = new Map<string, BrokenItem>();
+  const filter: ItemFilter = {
+    ...filterOf(chosen),
+    broken: (item) => void damaged.set(item.id, item),
+    ...(state === undefined ? {} : { state }),
+  };
   const { items, left } = await withMailbox(context, (mailbox) => newest(context, mailbox, filter, limit));
+  const ok = damaged.size === 0;
+  const status = ok ? exit.done : exit.someFailed;
+  for (const { id, reason } of damaged.values()) output.error(`${id}: ${reason}`, { item: id });
   if (output.json) {
-    output.result({ command: 'webhooks list', ok: true, items, left, schemaVersion: 1 });
-    return;
+    const more = ok ? {} : { damaged: [...damaged.values()] };
+    output.result({ command: 'webhooks list', ok, items, left, ...more, schemaVersion: 1 });
+    return status;
   }
   if (items.length === 0) {
-    output.info(state === 'pending' ? 'Nothing is pending.' : 'There are no webhooks.');
-    return;
+    if (ok) output.info(state === 'pending' ? 'Nothing is pending.' : 'There are no webhooks.');
+    return status;
   }
   table(context, items, now());
   const pending = items.filter((item) => item.state === 'pending').length;
   const bytes = items.reduce((sum, item) => sum + item.bytes, 0);
   const more = left === 0 ? '' : `, and ${formatItems(left, 'older one')} not shown`;
   output.info(`${formatItems(items.length, 'item')}, ${pending} pending, ${formatBytes(bytes)}${more}.`);
+  return status;
 }
 
 export function table({ output }: Context, items: readonly ListedItem[], now: Date): void {

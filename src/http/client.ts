@@ -7,6 +7,7 @@ import { type Card, maxChunkBytes, type Nexus } from '../nexus.ts';
 import { checkTranscript } from '../transcripts.ts';
 import { readBytes } from './clientread.ts';
 import { type ClientOptions, notNexus, openConnection } from './connection.ts';
+import { brokenIn } from './mailboxwire.ts';
 import type { Answer } from './request.ts';
 import {
   cardSchema,
@@ -24,11 +25,17 @@ export type { ClientOptions } from './connection.ts';
 
 /** Below this, compressing saves nothing worth having. */
 const compressFrom = 1024;
-/** The endpoint reads every byte before it answers. */
-const digestTimeoutMs = 10 * 60_000;
+/** The endpoint reads every byte before it answers with a digest: so much longer it may take, for each ms of these bytes. */
+const digestBytesPerMs = 2_000;
+/** As long as it takes to read a whole archive, or nearly. */
+const damageTimeoutMs = 6 * 3_600_000;
 const cardsPerPage = 1000;
 
 const storeSchema = z.object({ id: z.string().min(1) });
+const damageSchema = z.object({
+  damaged: z.array(z.object({ item: z.string(), reason: z.string() })),
+  more: z.number().int().nonnegative(),
+});
 const markSchema = z.object({ mark: z.string().nullable() });
 const pageSchema = z.object({ sessions: z.array(cardSchema), next: z.string().nullable() });
 const compressed = promisify(zstdCompress);
@@ -43,6 +50,46 @@ export function openClient(options: ClientOptions): Nexus {
     return (await connection.json(schema, { method: 'GET', path, expect: [200] })).value;
   }
 
+  /** The card; with a digest that the endpoint may have to read `of` so many bytes for, or more. */
+  async function head(
+    agent: string,
+    transcript: string,
+    asked?: { digest: 'stored' | 'reread'; of: number },
+  ): Promise<Card | undefined> {
+    let answer: Answer;
+    try {
+      answer = await requester.ask({
+        method: 'HEAD',
+        path: transcriptPath(agent, transcript),
+        expect: [200],
+        ...(asked === undefined
+          ? {}
+          : {
+              headers: {
+                [headers.wantReprDigest]: 'sha-256=1',
+                ...(asked.digest === 'reread' ? { 'cache-control': 'no-cache' } : {}),
+              },
+              timeoutMs: connection.timeoutMs + asked.of / digestBytesPerMs,
+            }),
+      });
+    } catch (error) {
+      if (failedWith(error, 'not_found')) return undefined;
+      if (failedWith(error, 'corrupt'))
+        throw new NexusError(
+          'corrupt',
+          `The stored bytes of ${agent}/${transcript} are not the ones that were stored, says ${endpoint.base}.`,
+          { cause: error },
+        );
+      throw error;
+    }
+    answer.done();
+    const read = cardSchema.safeParse(parseJson(answer.headers.get(headers.card) ?? ''));
+    const field = answer.headers.get(headers.reprDigest);
+    const stated = field === null ? undefined : readDigestField(field);
+    if (!read.success || (asked !== undefined && stated === undefined)) throw notNexus(endpoint.base, answer);
+    return stated === undefined ? read.data : { ...read.data, digest: stated };
+  }
+
   return {
     async storeId() {
       const known = requester.store();
@@ -50,39 +97,10 @@ export function openClient(options: ClientOptions): Nexus {
     },
 
     async stat(agent, transcript, { digest = 'known' } = {}) {
-      let answer: Answer;
-      try {
-        answer = await requester.ask({
-          method: 'HEAD',
-          path: transcriptPath(agent, transcript),
-          expect: [200],
-          ...(digest === 'known'
-            ? {}
-            : {
-                headers: {
-                  [headers.wantReprDigest]: 'sha-256=1',
-                  ...(digest === 'reread' ? { 'cache-control': 'no-cache' } : {}),
-                },
-                timeoutMs: Math.max(options.timeoutMs ?? 0, digestTimeoutMs),
-              }),
-        });
-      } catch (error) {
-        if (failedWith(error, 'not_found')) return undefined;
-        if (failedWith(error, 'corrupt'))
-          throw new NexusError(
-            'corrupt',
-            `The stored bytes of ${agent}/${transcript} are not the ones that were stored, says ${endpoint.base}.`,
-            { cause: error },
-          );
-        throw error;
-      }
-      answer.done();
-      const read = cardSchema.safeParse(parseJson(answer.headers.get(headers.card) ?? ''));
-      const field = answer.headers.get(headers.reprDigest);
-      const stated = field === null ? undefined : readDigestField(field);
-      if (!read.success || (digest !== 'known' && stated === undefined))
-        throw notNexus(endpoint.base, answer);
-      return stated === undefined ? read.data : ({ ...read.data, digest: stated } satisfies Card);
+      const card = await head(agent, transcript);
+      const known = digest === 'known' || (digest === 'stored' && card?.digest !== undefined);
+      // How long it is says how long its digest may take: a line that is silent is not waited for any longer.
+      return card === undefined || known ? card : await head(agent, transcript, { digest, of: card.length });
     },
 
     async append(agent, transcript, offset, bytes, { complete, about }) {
@@ -130,14 +148,27 @@ export function openClient(options: ClientOptions): Nexus {
       });
     },
 
-    async *list({ agent, since, after } = {}) {
+    async *damage() {
+      const ask = { method: 'GET', path: '/api/store/damage', timeoutMs: damageTimeoutMs } as const;
+      const { damaged, more } = (await connection.json(damageSchema, { ...ask, expect: [200] })).value;
+      yield* damaged;
+      if (more > 0) yield { item: endpoint.base, reason: `${more} more are damaged.` };
+    },
+
+    async *list({ agent, since, after, damaged } = {}) {
       let cursor = after === undefined ? undefined : cursorOf(after);
       for (;;) {
         const query = new URLSearchParams({ limit: String(cardsPerPage) });
         if (agent !== undefined) query.set('agentId', checkAgentId(agent));
         if (since !== undefined) query.set('since', since);
         if (cursor !== undefined) query.set('cursor', cursor);
-        const page = await json(pageSchema, `/api/sessions?${query.toString()}`);
+        const ask = { method: 'GET', path: `/api/sessions?${query.toString()}` } as const;
+        const { value: page, headers: said } = await connection.json(pageSchema, { ...ask, expect: [200] });
+        for (const { id, reason } of brokenIn(said.get(headers.broken)) ?? []) {
+          if (damaged === undefined) throw new NexusError('corrupt', reason);
+          const [of = '', transcript = ''] = id.split('/');
+          damaged({ agent: of, transcript, item: id, reason });
+        }
         yield* page.sessions;
         if (page.next === null) return;
         cursor = page.next;

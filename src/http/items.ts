@@ -1,14 +1,22 @@
 import * as z from 'zod';
 import { checkAgentId } from '../agents.ts';
 import { NexusError } from '../errors.ts';
-import type { ItemFilter, ListedItem } from '../mailbox.ts';
+import type { BrokenItem, ItemFilter, ListedItem } from '../mailbox.ts';
 import { checkPayload } from '../payload.ts';
 import { parseBody, requireType } from './body.ts';
 import { agentsOf, noSuchItem, placeOf } from './callers.ts';
 import { bodyIn, callerOf, headerOf, type Routes } from './context.ts';
-import { checkHostName, cursorOfPosition, itemText, mostItems, readPosition } from './mailboxwire.ts';
+import {
+  brokenField,
+  checkHostName,
+  cursorOfPosition,
+  itemText,
+  mostItems,
+  readPosition,
+} from './mailboxwire.ts';
 import { sendJsonText } from './pending.ts';
 import { readQuery } from './query.ts';
+import { headers } from './wire.ts';
 
 const listSchema = z.object({
   agentId: z.string().optional(),
@@ -43,10 +51,15 @@ export function itemRoutes({ app, webhooks }: Routes): void {
   const look = ['read', 'pull'] as const;
   const act = ['pull'] as const;
 
-  app.get('/api/webhook/items', { config: { scopes: look } }, async (request) => {
+  app.get('/api/webhook/items', { config: { scopes: look } }, async (request, reply) => {
     const { agentId, source, since, state, cursor, limit } = readQuery(listSchema, request);
     const agents = agentsOf(callerOf(request), look, agentId);
+    const broken = new Map<string, BrokenItem>();
     const listing = itemsOf(agents, {
+      broken(item) {
+        broken.set(item.id, item);
+        reply.header(headers.broken, brokenField([...broken.values()]));
+      },
       ...(source === undefined ? {} : { source }),
       ...(since === undefined ? {} : { since: new Date(since).toISOString() }),
       ...(state === undefined ? {} : { state }),

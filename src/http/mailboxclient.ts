@@ -4,7 +4,7 @@ import { failedWith, NexusError } from '../errors.ts';
 import { type ListedItem, type Mailbox, type PendingPage, positionOf } from '../mailbox.ts';
 import { type ClientOptions, notNexus, openConnection } from './connection.ts';
 import {
-  brokenSchema,
+  brokenIn,
   cursorOfPosition,
   hostField,
   listedSchema,
@@ -16,7 +16,7 @@ import {
   standingSchema,
 } from './mailboxwire.ts';
 import type { Ask } from './request.ts';
-import { headers, parseJson } from './wire.ts';
+import { headers } from './wire.ts';
 
 const listSchema = z.object({ items: z.array(listedSchema), next: z.string().nullable() });
 const deletedSchema = z.object({ deleted: z.number().int().nonnegative() });
@@ -110,14 +110,19 @@ export function openMailboxClient(options: ClientOptions): Mailbox {
       return value.before ?? undefined;
     },
 
-    async *list({ agent, source, since, state, after } = {}) {
+    async *list({ agent, source, since, state, after, broken } = {}) {
       let cursor = after === undefined ? undefined : cursorOfPosition(after);
       for (;;) {
         const query = new URLSearchParams({ limit: String(mostItems) });
         if (agent !== undefined) query.set('agentId', checkAgentId(agent));
         const more = { source, since, state, cursor };
         for (const [name, value] of Object.entries(more)) if (value !== undefined) query.set(name, value);
-        const { value } = await connection.json(listSchema, get(`/api/webhook/items?${query.toString()}`));
+        const ask = get(`/api/webhook/items?${query.toString()}`);
+        const { value, headers: said } = await connection.json(listSchema, ask);
+        for (const one of brokenIn(said.get(headers.broken)) ?? []) {
+          if (broken === undefined) throw new NexusError('corrupt', one.reason);
+          broken(one);
+        }
         yield* value.items satisfies ListedItem[];
         if (value.next === null) return;
         cursor = value.next;
@@ -202,11 +207,6 @@ function withJson(
     body: Buffer.from(JSON.stringify(body)),
     expect: [200, 201],
   };
-}
-
-function brokenIn(field: string | null): z.infer<typeof brokenSchema> | undefined {
-  const read = brokenSchema.safeParse(parseJson(field ?? ''));
-  return read.success ? read.data : undefined;
 }
 
 /** What is no id is nobody's. */

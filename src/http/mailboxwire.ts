@@ -11,7 +11,7 @@ import {
   positionOf,
   type ShownItem,
 } from '../mailbox.ts';
-import { headerJson, pairCursor, readPairCursor } from './wire.ts';
+import { headerJson, pairCursor, parseJson, readPairCursor } from './wire.ts';
 
 /** What server and client agree on about mailboxes, beyond the routes. */
 
@@ -138,6 +138,12 @@ export function brokenField(broken: z.infer<typeof brokenSchema>): string {
     field = next;
   }
   return field;
+}
+
+/** `undefined` for none. */
+export function brokenIn(field: string | null): z.infer<typeof brokenSchema> | undefined {
+  const read = brokenSchema.safeParse(parseJson(field ?? ''));
+  return read.success ? read.data : undefined;
 }
 
 /** A host's name as a header carries it. */

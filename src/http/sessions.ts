@@ -6,7 +6,8 @@ import { parseBody, refuseLength, requireType } from './body.ts';
 import { bodyIn, callerOf, headerOf, type Routes } from './context.ts';
 import { answerError } from './failures.ts';
 import { readQuery } from './query.ts';
-import { cursorOf, type Position, readCursor } from './wire.ts';
+import { brokenField } from './mailboxwire.ts';
+import { cursorOf, headers, type Position, readCursor } from './wire.ts';
 
 const tooLong = 'Transcript exceeds 10 MB limit';
 /** JSON may write every byte of a transcript as `\u00xx`; the rest is for the envelope. */
@@ -62,11 +63,16 @@ export function sessionRoutes({ app, sessions, now }: Routes): void {
     };
   });
 
-  app.get('/api/sessions', { config: { scopes: ['read', 'upload'] } }, async (request) => {
+  app.get('/api/sessions', { config: { scopes: ['read', 'upload'] } }, async (request, reply) => {
     const { agentId, cursor, limit, since } = readQuery(listSchema, request);
     const caller = callerOf(request);
     if (agentId !== undefined) caller.require(['read', 'upload'], checkAgentId(agentId));
+    const broken = new Map<string, { id: string; reason: string }>();
     const listing = cards(agentId ?? caller.agents, {
+      damaged({ item, reason }) {
+        broken.set(item, { id: item, reason });
+        reply.header(headers.broken, brokenField([...broken.values()]));
+      },
       ...(since === undefined ? {} : { since: new Date(since).toISOString() }),
       ...(cursor === undefined ? {} : { after: readCursor(cursor) }),
     });

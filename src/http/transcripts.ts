@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { NexusError } from '../errors.ts';
 import { type Card, maxChunkBytes } from '../nexus.ts';
@@ -69,7 +70,8 @@ export function transcriptRoutes({ app, sessions, log }: Routes): void {
     const range = rangeOf(asked, card.length);
     const { from, to } = range ?? { from: 0, to: card.length };
     // Opened before the head is out, so that what cannot be read is an error and not a body cut short.
-    const stream = await streamOf(sessions.read(agentId, transcript, from, to));
+    const bytes = sessions.read(agentId, transcript, from, to);
+    const stream = await streamOf(range === undefined ? sound(bytes, card) : bytes);
     stream.once('error', (error) =>
       log(errorEntry('warn', 'The bytes could not be read to their end.', error, request.id)),
     );
@@ -81,6 +83,26 @@ export function transcriptRoutes({ app, sessions, log }: Routes): void {
       .header('content-length', to - from)
       .send(stream);
   });
+}
+
+/** The bytes of the whole, of which the last piece is not given out where they are not those of the card's digest. */
+async function* sound(bytes: AsyncIterable<Uint8Array>, card: Card): AsyncIterable<Uint8Array> {
+  const { agent, transcript, length, digest } = card;
+  const hash = createHash('sha256');
+  let read = 0;
+  for await (const piece of bytes) {
+    hash.update(piece);
+    read += piece.length;
+    if (read === length && digest !== undefined && hash.digest('hex') !== digest)
+      throw new NexusError(
+        'corrupt',
+        `The stored bytes of ${agent}/${transcript} are not the ones that were stored.`,
+        {
+          hint: 'Look with `nexus backfill --verify`.',
+        },
+      );
+    yield piece;
+  }
 }
 
 function describe(reply: FastifyReply, card: Card): void {

@@ -24,7 +24,7 @@ export const headers = {
   /** Of an answer about usage: until when changes were looked for, and whether all that was stored then was read. */
   asOf: 'nexus-as-of',
   allRead: 'nexus-all-read',
-  /** JSON of the items that are pending and cannot be read, as many as fit. */
+  /** JSON of what is pending or listed and cannot be read, as much as fits. */
   broken: 'nexus-broken',
 } as const;
 

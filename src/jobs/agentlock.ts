@@ -1,7 +1,7 @@
 import { mkdir, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import type { Config } from '../config.ts';
-import { isAbsent } from '../diskerrors.ts';
+import { diskError, isAbsent } from '../diskerrors.ts';
 import { acquireLock, holderOf } from '../processlock.ts';
 
 /** Who holds an agent's lock. */
@@ -43,6 +43,14 @@ async function namesIn(directory: string): Promise<string[]> {
   }
 }
 
+async function makeDirectory(directory: string): Promise<void> {
+  try {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw diskError(error, directory);
+  }
+}
+
 /**
  * Does the work under the lock of that name: one job at a time works on an agent, and the kernel frees the lock of one
  * that died. Where somebody else holds it nothing is done, and it resolves with a sentence that says who.
@@ -55,7 +63,7 @@ export async function underLock(
 ): Promise<string | undefined> {
   const file = path.join(config.dataDir, 'host', 'locks', `${name}.lock`);
   const holder = holderText({ job, pid: process.pid, host: config.host, since: new Date() });
-  await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
+  await makeDirectory(path.dirname(file));
   const lock = await acquireLock(file, { waitMs: 0, holder });
   if (lock === undefined) return `Held by ${(await holderOf(file)) ?? 'another job'}.`;
   try {

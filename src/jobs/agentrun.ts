@@ -144,6 +144,7 @@ async function dealWith(run: AgentRun, trust: Trust, place: Place, hints: Hints)
   let bytes = 0;
   try {
     const row = hints.row === undefined ? undefined : await believe(run, trust, hints.row);
+    if (run.options.verify && row !== undefined) await stillThere(run, place, row);
     const settled =
       row !== undefined && isShipped(place, row) && !isWaiting(place, row) && !run.options.verify;
     const result = settled
@@ -241,6 +242,13 @@ async function verify(run: AgentRun, place: Place, whole: Target): Promise<void>
   if (digest === undefined ? missing : digest !== whole.sha256)
     throw new NexusError('corrupt', `What is stored of ${place.place} is not what is here.`);
   run.audit.verified = (run.audit.verified ?? 0) + 1;
+}
+
+/** What was shipped and has changed since is damage, and no other history to store beside it. */
+async function stillThere(run: AgentRun, place: Place, row: Shipped): Promise<void> {
+  const digest = await storedDigest(run, row.transcript, row.length);
+  if (digest !== undefined && digest !== row.sha256)
+    throw new NexusError('corrupt', `What is stored of ${place.place} is not what was shipped.`);
 }
 
 /** A reset takes a session's key away from it in OpenClaw; the ledger keeps what was seen. */

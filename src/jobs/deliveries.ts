@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 import type { Config } from '../config.ts';
-import { openDatabase, translated } from './deliveriesfile.ts';
+import { checkWhole, damaged, openDatabase, seal, sound, translated } from './deliveriesfile.ts';
 
 /** One item on its way into an inbox. */
 export interface Begun {
@@ -81,7 +81,10 @@ export interface Deliveries {
   known: (ids: readonly string[]) => Map<string, 'delivering' | 'delivered'>;
   /** Whether anything it remembers went into this inbox, or was about to. */
   usedBefore: (inbox: string) => boolean;
-  /** Their files are synced under their temporary names. */
+  /**
+   * Their files are synced under their temporary names. Before the first, and again after a while, all of the ledger is
+   * read: one that has rotted may have lost what it knew of them, and is `corrupt`.
+   */
   begin: (agent: string, items: readonly Begun[]) => void;
   /** Takes back what was begun and came to nothing. */
   forget: (ids: readonly string[]) => void;
@@ -129,7 +132,7 @@ export function openDeliveries(file: string): Deliveries {
   };
   let plain: Deliveries;
   try {
-    plain = told(statementsOf)(db);
+    plain = told(statementsOf)(db, file);
   } catch (error) {
     db.close();
     throw error;
@@ -153,8 +156,15 @@ export function openDeliveries(file: string): Deliveries {
   };
 }
 
-function statementsOf(db: DatabaseSync): Deliveries {
-  const state = db.prepare('SELECT state FROM deliveries WHERE id = ?');
+/** A ledger that was whole so long ago is looked through again before something is delivered, ms. */
+const wholeForMs = 10 * 60_000;
+
+function statementsOf(db: DatabaseSync, file: string): Deliveries {
+  let wholeAt = Number.NEGATIVE_INFINITY;
+  const state = db.prepare(`SELECT state, ${sound('deliveries')} AS sound FROM deliveries WHERE id = ?`);
+  const soundBatch = db.prepare(`SELECT ${sound('batches')} AS sound FROM batches WHERE id = ?`);
+  const sealDelivery = db.prepare(seal('deliveries'));
+  const sealBatch = db.prepare(seal('batches'));
   const usedBefore = db.prepare('SELECT 1 FROM deliveries WHERE inbox = ? LIMIT 1');
   const insert = db.prepare(
     `INSERT INTO deliveries (id, agent, source, received_at, state, inbox, incoming, temp, name)
@@ -169,31 +179,53 @@ function statementsOf(db: DatabaseSync): Deliveries {
     "UPDATE deliveries SET state = 'delivered', delivered_at = ?, batch = ? WHERE id = ? AND state = 'delivering'",
   );
   const begun = db.prepare(
-    `SELECT id, source, received_at, inbox, incoming, temp, name FROM deliveries
+    `SELECT id, source, received_at, inbox, incoming, temp, name, ${sound('deliveries')} AS sound FROM deliveries
      WHERE (?1 IS NULL OR agent = ?1) AND state = 'delivering' AND acknowledged_at IS NULL ORDER BY id`,
   );
   const unacknowledged = db.prepare(
-    `SELECT id FROM deliveries WHERE agent = ?1 AND state = 'delivered' AND acknowledged_at IS NULL
+    `SELECT id, ${sound('deliveries')} AS sound FROM deliveries WHERE agent = ?1 AND state = 'delivered' AND acknowledged_at IS NULL
      AND (?2 IS NULL OR delivered_at < ?2) ORDER BY id`,
   );
   const acknowledge = db.prepare(
     "UPDATE deliveries SET acknowledged_at = ? WHERE id = ? AND state = 'delivered'",
   );
-  const closeBatch = db.prepare("UPDATE batches SET state = ? WHERE agent = ? AND state = 'open'");
+  const closeBatch = db.prepare('UPDATE batches SET state = ? WHERE id = ?');
   const batches = db.prepare(
-    `SELECT id, agent, created_at, state, attempts, next_at, admitted_at, reference, last_error FROM batches
+    `SELECT id, agent, created_at, state, attempts, next_at, admitted_at, reference, last_error, ${sound('batches')} AS sound FROM batches
      WHERE state IN (SELECT value FROM json_each(?1)) AND (?2 IS NULL OR agent = ?2)
      ORDER BY created_at, id`,
   );
   const itemsOf = db.prepare(
-    'SELECT id, source, received_at, inbox, name FROM deliveries WHERE batch = ? ORDER BY id',
+    `SELECT id, source, received_at, inbox, name, ${sound('deliveries')} AS sound FROM deliveries
+     WHERE batch = ? ORDER BY id`,
   );
-  const messageOf = db.prepare('SELECT message FROM batches WHERE id = ?');
-  const pruneDeliveries = db.prepare('DELETE FROM deliveries WHERE acknowledged_at < ?');
+  const messageOf = db.prepare(`SELECT message, ${sound('batches')} AS sound FROM batches WHERE id = ?`);
+  const pruneDeliveries = db.prepare(
+    `DELETE FROM deliveries WHERE acknowledged_at < ? AND ${sound('deliveries')}`,
+  );
   const pruneBatches = db.prepare(
     `DELETE FROM batches WHERE created_at < ? AND state IN ('done', 'failed', 'none')
      AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.batch = batches.id)`,
   );
+
+  /** A row that was read, if it is what was stored. */
+  function checked<Found extends Record<string, unknown> | undefined>(row: Found): Found {
+    if (row?.['sound'] === 0) throw damaged(file);
+    return row;
+  }
+
+  /** Changes a row and gives it its new sum; one that had rotted before would look sound with it. */
+  function changeDelivery(id: string, change: () => void): void {
+    checked(state.get(id));
+    change();
+    sealDelivery.run(id);
+  }
+
+  function changeBatch(id: string, change: () => void): void {
+    checked(soundBatch.get(id));
+    change();
+    sealBatch.run(id);
+  }
 
   function transaction(work: () => void): void {
     db.exec('BEGIN IMMEDIATE');
@@ -210,7 +242,7 @@ function statementsOf(db: DatabaseSync): Deliveries {
     known(ids) {
       const found = new Map<string, 'delivering' | 'delivered'>();
       for (const id of ids) {
-        const row = state.get(id);
+        const row = checked(state.get(id));
         if (row !== undefined) found.set(id, row['state'] === 'delivered' ? 'delivered' : 'delivering');
       }
       return found;
@@ -219,9 +251,16 @@ function statementsOf(db: DatabaseSync): Deliveries {
       return usedBefore.get(inbox) !== undefined;
     },
     begin(agent, items) {
+      const now = performance.now();
+      if (now - wholeAt > wholeForMs) {
+        checkWhole(db, file);
+        wholeAt = now;
+      }
       transaction(() => {
-        for (const { id, source, receivedAt, inbox, incoming, temp, name } of items)
+        for (const { id, source, receivedAt, inbox, incoming, temp, name } of items) {
           insert.run(id, agent, source, receivedAt, inbox, incoming ?? null, temp, name);
+          sealDelivery.run(id);
+        }
       });
     },
     forget(ids) {
@@ -233,45 +272,63 @@ function statementsOf(db: DatabaseSync): Deliveries {
       transaction(() => {
         const open = openBatch.get(agent)?.['id'];
         const batch = typeof open === 'string' ? open : randomUUID();
-        if (open === undefined) insertBatch.run(batch, agent, at);
-        for (const id of ids) deliver.run(at, batch, id);
+        if (open === undefined) {
+          insertBatch.run(batch, agent, at);
+          sealBatch.run(batch);
+        }
+        for (const id of ids) changeDelivery(id, () => deliver.run(at, batch, id));
       });
     },
     begun(agent) {
-      return begun.all(agent ?? null).map((row) => ({
-        id: String(row['id']),
-        source: String(row['source']),
-        receivedAt: String(row['received_at']),
-        inbox: String(row['inbox']),
-        ...(typeof row['incoming'] === 'string' ? { incoming: row['incoming'] } : {}),
-        temp: String(row['temp']),
-        name: String(row['name']),
-      }));
+      return begun
+        .all(agent ?? null)
+        .map(checked)
+        .map((row) => ({
+          id: String(row['id']),
+          source: String(row['source']),
+          receivedAt: String(row['received_at']),
+          inbox: String(row['inbox']),
+          ...(typeof row['incoming'] === 'string' ? { incoming: row['incoming'] } : {}),
+          temp: String(row['temp']),
+          name: String(row['name']),
+        }));
     },
     unacknowledged(agent, before) {
-      return unacknowledged.all(agent, before ?? null).map((row) => String(row['id']));
+      return unacknowledged
+        .all(agent, before ?? null)
+        .map(checked)
+        .map((row) => String(row['id']));
     },
     acknowledge(ids, at) {
       transaction(() => {
-        for (const id of ids) acknowledge.run(at, id);
+        for (const id of ids) changeDelivery(id, () => acknowledge.run(at, id));
       });
     },
     closeBatch(agent, end) {
-      closeBatch.run(end, agent);
+      transaction(() => {
+        const open = openBatch.get(agent)?.['id'];
+        if (typeof open === 'string') changeBatch(open, () => closeBatch.run(end, open));
+      });
     },
     batches(states, agent) {
-      return batches.all(JSON.stringify(states), agent ?? null).map(batchOf);
+      return batches
+        .all(JSON.stringify(states), agent ?? null)
+        .map(checked)
+        .map(batchOf);
     },
     itemsOf(batch) {
-      return itemsOf.all(batch).map((row) => ({
-        id: String(row['id']),
-        source: String(row['source']),
-        receivedAt: String(row['received_at']),
-        file: path.join(String(row['inbox']), String(row['name'])),
-      }));
+      return itemsOf
+        .all(batch)
+        .map(checked)
+        .map((row) => ({
+          id: String(row['id']),
+          source: String(row['source']),
+          receivedAt: String(row['received_at']),
+          file: path.join(String(row['inbox']), String(row['name'])),
+        }));
     },
     messageOf(batch) {
-      const message = messageOf.get(batch)?.['message'];
+      const message = checked(messageOf.get(batch))?.['message'];
       return typeof message === 'string' ? message : undefined;
     },
     updateBatch(batch, change) {
@@ -282,7 +339,8 @@ function statementsOf(db: DatabaseSync): Deliveries {
       if (fields.length === 0) return;
       const columns = fields.map(([field]) => `${columnOf(field)} = ?`).join(', ');
       const values = fields.map(([, value]) => value);
-      db.prepare(`UPDATE batches SET ${columns} WHERE id = ?`).run(...values, batch);
+      const update = db.prepare(`UPDATE batches SET ${columns} WHERE id = ?`);
+      transaction(() => changeBatch(batch, () => update.run(...values, batch)));
     },
     prune(before) {
       transaction(() => {

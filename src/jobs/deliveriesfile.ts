@@ -1,12 +1,15 @@
 import { randomUUID } from 'node:crypto';
-import { closeSync, fsyncSync, linkSync, mkdirSync, openSync, rmSync, statSync } from 'node:fs';
+import { linkSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { crc32 } from 'node:zlib';
 import { checkOwner, diskError, openingError } from '../diskerrors.ts';
 import { failedWith, NexusError } from '../errors.ts';
+import { syncAbove, syncEntries } from '../lastingnames.ts';
 import { createPrivateFile } from '../processlock.ts';
+import { checkWal } from '../walcheck.ts';
 
-const version = 2;
+const version = 3;
 const schema = `
   CREATE TABLE deliveries (
     id TEXT PRIMARY KEY, agent TEXT NOT NULL, source TEXT NOT NULL, received_at TEXT NOT NULL,
@@ -24,14 +27,40 @@ const schema = `
     reference TEXT, last_error TEXT
   ) STRICT, WITHOUT ROWID;
   CREATE UNIQUE INDEX open_batches ON batches (agent) WHERE state = 'open';
-  CREATE INDEX batches_by_state ON batches (state, agent, created_at);
-  PRAGMA user_version = ${version};`;
+  CREATE INDEX batches_by_state ON batches (state, agent, created_at);`;
+
+/** What a row's sum is of: all that it says. */
+const summed = {
+  deliveries:
+    'id, agent, source, received_at, state, inbox, incoming, temp, name, delivered_at, acknowledged_at, batch',
+  batches: 'id, agent, created_at, state, message, attempts, next_at, admitted_at, reference, last_error',
+};
+type Table = keyof typeof summed;
+const tables: readonly Table[] = ['deliveries', 'batches'];
+
+/** SQL for a row's sum; `sound` for whether it is the one that it was given, or none, by an older release. */
+const sumOf = (table: Table): string => `nexus_sum(${summed[table]})`;
+export const sound = (table: Table): string => `(sum IS NULL OR sum = ${sumOf(table)})`;
+export const seal = (table: Table): string => `UPDATE ${table} SET sum = ${sumOf(table)} WHERE id = ?`;
+
+/** An older release that has the file open goes on; what it changes has no sum. */
+const sums = tables
+  .map(
+    (table) => `
+      ALTER TABLE ${table} ADD COLUMN sum INTEGER;
+      UPDATE ${table} SET sum = ${sumOf(table)};
+      CREATE TRIGGER ${table}_without_sum AFTER UPDATE ON ${table} WHEN NEW.sum IS OLD.sum BEGIN
+        UPDATE ${table} SET sum = NULL WHERE id = NEW.id;
+      END;`,
+  )
+  .join('');
 
 /** From the version of the same number to the next. */
 const upgrades = [
   '',
   `ALTER TABLE deliveries ADD COLUMN incoming TEXT;
    UPDATE batches SET message = NULL WHERE state IN ('done', 'failed', 'none');`,
+  sums,
 ];
 
 /**
@@ -66,12 +95,17 @@ function make(file: string, directory: string): void {
   const making = `${file}.new-${randomUUID()}`;
   createPrivateFile(making);
   try {
-    const db = connect(making);
+    // Without a log: closing it would write that into the file, and does not say where it cannot.
+    const db = new DatabaseSync(making);
     try {
-      db.exec(`BEGIN; ${schema} COMMIT;`);
+      teachSums(db);
+      db.exec(
+        `PRAGMA synchronous = FULL; BEGIN; ${schema} ${sums} PRAGMA user_version = ${version}; COMMIT;`,
+      );
     } finally {
       db.close();
     }
+    syncAbove(directory);
     try {
       linkSync(making, file);
     } catch (error) {
@@ -79,25 +113,30 @@ function make(file: string, directory: string): void {
       if (statSync(file, { throwIfNoEntry: false }) === undefined) throw error;
     }
   } finally {
-    for (const suffix of ['', '-wal', '-shm']) rmSync(making + suffix, { force: true });
+    for (const suffix of ['', '-journal']) rmSync(making + suffix, { force: true });
   }
-  const handle = openSync(directory, 'r');
-  try {
-    fsyncSync(handle);
-  } finally {
-    closeSync(handle);
-  }
+  syncEntries(directory);
 }
 
 function connect(file: string): DatabaseSync {
+  checkWal(file);
   const db = new DatabaseSync(file, { timeout: 10_000 });
   try {
-    db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
+    teachSums(db);
+    db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cell_size_check = ON;');
   } catch (error) {
     db.close();
     throw error;
   }
   return db;
+}
+
+function teachSums(db: DatabaseSync): void {
+  // Of bigints: rot may have made a number too large for another.
+  const options = { deterministic: true, directOnly: false, varargs: true, useBigIntArguments: true };
+  db.function('nexus_sum', options, (...values) =>
+    crc32(values.map((value) => `${typeof value} ${String(value)}`).join('\n')),
+  );
 }
 
 function check(db: DatabaseSync, file: string): void {
@@ -124,13 +163,28 @@ function versionOf(db: DatabaseSync): number {
   return Number(db.prepare('PRAGMA user_version').get()?.['user_version']);
 }
 
+/**
+ * Throws `corrupt` where anything of it is not what was stored: what is missing from it would be delivered again. Reads
+ * all of it.
+ */
+export function checkWhole(db: DatabaseSync, file: string): void {
+  const said = db.prepare('PRAGMA integrity_check(1)').get()?.['integrity_check'];
+  if (said !== 'ok') throw damaged(file);
+  for (const table of tables)
+    if (db.prepare(`SELECT 1 FROM ${table} WHERE NOT ${sound(table)} LIMIT 1`).get() !== undefined)
+      throw damaged(file);
+}
+
 /** A failure of SQLite as what it means for whoever looks after the host. */
 export function translated(error: unknown, file: string): unknown {
+  // A number that no nexus has stored.
+  if (error instanceof Error && 'code' in error && error.code === 'ERR_OUT_OF_RANGE')
+    return damaged(file, error);
   const said = diskError(error, file);
   return failedWith(said, 'corrupt') ? damaged(file, error) : said;
 }
 
-function damaged(file: string, cause?: unknown): NexusError {
+export function damaged(file: string, cause?: unknown): NexusError {
   return new NexusError('corrupt', `${file} is damaged: what was delivered to inboxes cannot be read.`, {
     hint:
       'Restore it from a backup, or move it aside: then what was delivered and not yet acknowledged may come a ' +

@@ -207,6 +207,8 @@ export async function runJob(
         fail({ item: `agent ${id}`, reason: describe(error) }, { agent: id, code: codeIn(error) });
       }
     }
+    if (request.verify && nexus !== undefined && !request.dryRun && !around.signal.aborted)
+      await noteDamage(nexus, report, warn, fail);
     const stopped = stoppedBy(around.signal);
     if (stopped !== undefined) report.interrupted = stopped;
     closeReport(report, now());
@@ -221,6 +223,24 @@ export async function runJob(
   } finally {
     ledger.close();
     await nexus?.close();
+  }
+}
+
+/** What is damaged of all that is stored, also of what is no longer on this host, and was not named before. */
+async function noteDamage(nexus: Nexus, report: Report, warn: Say, fail: Fail): Promise<void> {
+  try {
+    // The file of a transcript was named by its path, for the same reason.
+    for await (const { item, reason } of nexus.damage())
+      if (report.failed.every((known) => known.item !== item && known.reason !== reason))
+        fail({ item, reason }, { code: 'corrupt' });
+  } catch (error) {
+    if (failedWith(error, 'not_found'))
+      warn('The endpoint is older and does not look through what else it stores: update nexus there.', {
+        code: error.code,
+      });
+    else if (error instanceof NexusError)
+      fail({ item: 'all that is stored', reason: describe(error) }, { code: codeIn(error) });
+    else throw error;
   }
 }
 

@@ -1,6 +1,7 @@
 import { mkdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { crc32 } from 'node:zlib';
 import type { Config } from '../config.ts';
 import { checkOwner, diskError, openingError } from '../diskerrors.ts';
 import { failedWith, messageOf, NexusError } from '../errors.ts';
@@ -269,20 +270,24 @@ function statementsOf(db: DatabaseSync): Ledger {
       const found = new Map<string, Shipped>();
       for (const row of shippedOf.iterate(store, agent)) {
         const place = String(row['place']);
-        found.set(place, {
+        const [sha256 = '', sum] = String(row['sha256']).split(' ');
+        const shipped = {
           place,
           signature: String(row['signature']),
           transcript: String(row['transcript']),
           length: Number(row['length']),
-          sha256: String(row['sha256']),
+          sha256,
           complete: row['complete'] === 1,
           mark: String(row['mark']),
           at: Number(row['at']),
-        });
+        };
+        // What rotted is not known, and settled from the archive as anything that is not.
+        if (sum === undefined || sum === sumOf(store, agent, shipped)) found.set(place, shipped);
       }
       return found;
     },
-    record(store, agent, { place, signature, transcript, length, sha256, complete, mark, at }) {
+    record(store, agent, shipped) {
+      const { place, signature, transcript, length, sha256, complete, mark, at } = shipped;
       record.run(
         store,
         agent,
@@ -290,7 +295,8 @@ function statementsOf(db: DatabaseSync): Ledger {
         signature,
         transcript,
         length,
-        sha256,
+        // To an older release, a digest that does not fit: it settles that place.
+        `${sha256} ${sumOf(store, agent, shipped)}`,
         complete ? 1 : 0,
         mark,
         Math.trunc(at),
@@ -354,6 +360,16 @@ function statementsOf(db: DatabaseSync): Ledger {
       db.close();
     },
   };
+}
+
+/** Of a row but its mark, which is changed of many at once, and its time. */
+function sumOf(
+  store: string,
+  agent: string,
+  { place, signature, transcript, length, sha256, complete }: Shipped,
+): string {
+  const said = [store, agent, place, signature, transcript, length, sha256, complete];
+  return crc32(JSON.stringify(said)).toString(16).padStart(8, '0');
 }
 
 function textOf(value: unknown): string | undefined {

@@ -110,7 +110,10 @@ async function putBack(taken: string, file: string): Promise<void> {
 
 async function makeArchive(archive: string, directory: string): Promise<void> {
   const made = await mkdir(archive, { recursive: true, mode: 0o700 });
-  if (made === undefined || process.geteuid?.() !== 0) return;
+  if (made === undefined) return;
+  // Before anything is moved into it: what lies in a directory whose name is lost is lost as well.
+  await syncDirectory(directory);
+  if (process.geteuid?.() !== 0) return;
   // Root works for the owner of the directory, who must be able to read what is in it.
   const [{ uid, gid }, own] = await Promise.all([lstat(directory), lstat(archive)]);
   // Asked for only where it changes something: a service may not be allowed to ask at all.

@@ -103,11 +103,22 @@ function bytesOf(file: FileHandle, path: string, opened: Stats, limit: number): 
     stat.ctimeMs === last.ctimeMs &&
     lastLook - stat.ctimeMs > tickMs;
 
+  /** A disk that fails in the middle is told as one that fails at the beginning. */
+  async function reading<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      throw readError(path, error);
+    }
+  }
+
   return {
     async *pieces() {
       const buffer = Buffer.allocUnsafeSlow(Math.min(pieceBytes, limit));
       while (read < limit) {
-        const { bytesRead } = await file.read(buffer, 0, Math.min(buffer.length, limit - read), read);
+        const { bytesRead } = await reading(
+          file.read(buffer, 0, Math.min(buffer.length, limit - read), read),
+        );
         if (bytesRead === 0) throw changed('became shorter');
         const piece = buffer.subarray(0, bytesRead);
         checksum = crc32(piece, checksum);
@@ -117,10 +128,10 @@ function bytesOf(file: FileHandle, path: string, opened: Stats, limit: number): 
     },
     async unchanged() {
       const look = Date.now();
-      const stat = await file.stat();
+      const stat = await reading(file.stat());
       if (isSame(stat)) return;
       if (stat.size < read) throw changed('became shorter');
-      if ((await checksumOf(file, read)) !== checksum) throw changed('was rewritten');
+      if ((await reading(checksumOf(file, read))) !== checksum) throw changed('was rewritten');
       // From before the second reading: what changes during it is seen the next time.
       last = stat;
       lastLook = look;

@@ -20,6 +20,8 @@ export async function openAzureStore(options: AzureOptions): Promise<Store> {
   return {
     ...azureBlobs(account, calls, options),
     ...azureRows(account, calls),
+    // The service keeps sums of its own and gives nothing out that does not fit them.
+    async *damage() {},
     close: () => calls.close(),
   };
 }

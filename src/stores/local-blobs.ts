@@ -2,11 +2,12 @@ import { createHash } from 'node:crypto';
 import { fstatSync } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { diskError, errnoOf } from '../diskerrors.ts';
-import { NexusError } from '../errors.ts';
+import { diskError, errnoOf, isAbsent } from '../diskerrors.ts';
+import { failedWith, NexusError } from '../errors.ts';
 import { type LockFile, openLockFile } from '../processlock.ts';
 import type { Database } from './local-database.ts';
 import { filesBelow, tooShort } from './local-files.ts';
+import { type Entry, continued, entryOf, entrySum } from './local-sums.ts';
 import { type Store, checkBody, checkName, checkPrefix } from './store.ts';
 
 export type Blobs = Pick<Store, 'create' | 'append' | 'open' | 'stat' | 'list' | 'remove'> & {
@@ -18,35 +19,63 @@ const pieceBytes = 1024 * 1024;
 const pageSize = 500;
 
 /**
- * Blobs as plain files under `blobs`, whose committed length is a row in SQLite. What lies in a file beyond it, and
+ * Blobs as plain files under `blobs`, whose committed length and the CRC of whose bytes are a row in SQLite. What lies in a file beyond it, and
  * a file without a row, is what an interrupted write left: nobody reads it, and the next write removes it. Who
  * writes to a blob holds one of the locks under `locks`, picked by the blob's name.
  */
 export function localBlobs(database: Database, blobs: string, locks: string, waitMs: number): Blobs {
   const { sqlite } = database;
-  const selectLength = sqlite.prepare('SELECT length FROM blobs WHERE name = ?');
+  const selectEntry = sqlite.prepare('SELECT length, crc, sum FROM blobs WHERE name = ?');
   const selectPage = sqlite.prepare(
-    'SELECT name, length FROM blobs WHERE name >= ? AND name < ? ORDER BY name LIMIT ?',
+    'SELECT name, length, crc, sum FROM blobs WHERE name >= ? AND name < ? ORDER BY name LIMIT ?',
   );
   const selectOtherCase = sqlite.prepare(
     'SELECT name FROM blobs WHERE name = ? COLLATE NOCASE AND name <> ?',
   );
-  const insertLength = sqlite.prepare(
-    'INSERT INTO blobs (name, length) VALUES (?, ?) ON CONFLICT DO NOTHING',
+  const insertEntry = sqlite.prepare(
+    'INSERT INTO blobs (name, length, crc, sum) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING',
   );
-  const updateLength = sqlite.prepare('UPDATE blobs SET length = ? WHERE name = ? AND length = ?');
+  const updateEntry = sqlite.prepare(
+    'UPDATE blobs SET length = ?, crc = ?, sum = ? WHERE name = ? AND length = ?',
+  );
+  const selectBefore = sqlite.prepare('SELECT * FROM blobs WHERE name < ? ORDER BY name DESC LIMIT 1');
+  const selectAfter = sqlite.prepare('SELECT * FROM blobs WHERE name > ? ORDER BY name LIMIT 1');
+  for (const select of [selectEntry, selectPage, selectBefore, selectAfter]) select.setReadBigInts(true);
   const deleteLength = sqlite.prepare('DELETE FROM blobs WHERE name = ?');
   const files = filesBelow(blobs);
   const lockFiles = new Map<number, LockFile>();
 
   const fileOf = (name: string): string => join(blobs, ...name.split('/'));
 
-  function lengthNow(name: string): number | undefined {
-    const row = selectLength.get(name);
-    return row === undefined ? undefined : Number(row['length']);
+  function entryNow(name: string): Entry | undefined {
+    const row = selectEntry.get(name);
+    return row === undefined ? undefined : entryOf(name, row, database.summed);
   }
 
-  const lengthOf = (name: string): Promise<number | undefined> => database.read(() => lengthNow(name));
+  async function knownOf(name: string): Promise<Entry | undefined> {
+    const entry = await database.read(() => entryNow(name));
+    if (entry === undefined && ((await sizeIfThere(fileOf(name))) ?? 0) > 0)
+      return await database.read(() => confirmAbsent(name));
+    return entry;
+  }
+
+  /**
+   * A file without a row is what an interrupted write has left, or all that is left of a blob whose row has rotted. What
+   * misled the search for it lies beside the place where it ended, or breaks the order of the tree.
+   */
+  function confirmAbsent(name: string): Entry | undefined {
+    const entry = entryNow(name);
+    if (entry !== undefined) return entry;
+    try {
+      for (const beside of [selectBefore.get(name), selectAfter.get(name)])
+        if (beside !== undefined) entryOf(String(beside['name']), beside, database.summed);
+    } catch (error) {
+      throw lost(name, error);
+    }
+    const said = sqlite.prepare('PRAGMA integrity_check(blobs)').get()?.['integrity_check'];
+    if (said !== 'ok') throw lost(name, said);
+    return undefined;
+  }
 
   async function locked<T>(name: string, work: () => Promise<T>): Promise<T> {
     const stripe = (createHash('sha256').update(name).digest()[0] ?? 0) % stripes;
@@ -71,16 +100,20 @@ export function localBlobs(database: Database, blobs: string, locks: string, wai
   }
 
   /** Bytes first, then the length that makes them count. Under the blob's lock. */
-  async function write(name: string, length: number | undefined, body: Uint8Array): Promise<number> {
-    await files.write(fileOf(name), length, body, () => refuseOtherCase(name));
-    const grown = (length ?? 0) + body.length;
+  async function write(name: string, known: Entry | undefined, body: Uint8Array): Promise<number> {
+    await files.write(fileOf(name), known?.length, body, () => refuseOtherCase(name));
+    const before = known ?? { length: 0, crc: 0 };
+    const grown = { length: before.length + body.length, crc: continued(before.crc, body) };
+    const sum = entrySum(name, grown);
     await database.commit(() => {
       const { changes } =
-        length === undefined ? insertLength.run(name, grown) : updateLength.run(grown, name, length);
+        known === undefined
+          ? insertEntry.run(name, grown.length, grown.crc, sum)
+          : updateEntry.run(grown.length, grown.crc, sum, name, known.length);
       // Only where locks do not work, as on some network file systems.
-      if (changes !== 1) throw misplaced(name, length ?? 0, lengthNow(name) ?? 0);
+      if (changes !== 1) throw misplaced(name, before.length, entryNow(name)?.length ?? 0);
     });
-    return grown;
+    return grown.length;
   }
 
   async function refuseOtherCase(name: string): Promise<void> {
@@ -93,16 +126,17 @@ export function localBlobs(database: Database, blobs: string, locks: string, wai
    * An open file and the length to read of it. The length was committed before the file was opened and the blob was
    * still there afterwards: whatever was removed and made anew in between, these are bytes of one blob.
    */
-  async function openCommitted(name: string): Promise<{ handle: FileHandle; length: number }> {
+  async function openCommitted(name: string): Promise<{ handle: FileHandle } & Entry> {
     const file = fileOf(name);
     for (let tries = 1; ; tries++) {
-      const length = await lengthOf(name);
-      if (length === undefined) throw new NexusError('not_found', `${name} is not stored.`);
+      const known = await knownOf(name);
+      if (known === undefined) throw new NexusError('not_found', `${name} is not stored.`);
+      const { length } = known;
       const handle = await openIfThere(file);
       try {
         // Of an open file it waits for nothing, and a turn of the event loop costs more.
         const size = handle === undefined ? undefined : fstatSync(handle.fd).size;
-        const after = await lengthOf(name);
+        const after = (await knownOf(name))?.length;
         if (
           handle !== undefined &&
           size !== undefined &&
@@ -110,7 +144,7 @@ export function localBlobs(database: Database, blobs: string, locks: string, wai
           after !== undefined &&
           after >= length
         )
-          return { handle, length };
+          return { handle, ...known };
         if (tries === 3) throw tooShort(file, size, length);
       } catch (error) {
         await handle?.close();
@@ -124,7 +158,7 @@ export function localBlobs(database: Database, blobs: string, locks: string, wai
     async create(name, body) {
       checkBody(name, body, 'create');
       const absent = async (): Promise<undefined> => {
-        if ((await lengthOf(name)) !== undefined)
+        if ((await knownOf(name)) !== undefined)
           throw new NexusError('conflict', `${name} is stored already.`);
       };
       await absent(); // the usual refusal needs no lock
@@ -133,13 +167,13 @@ export function localBlobs(database: Database, blobs: string, locks: string, wai
 
     async append(name, offset, body) {
       checkBody(name, body, 'append');
-      const place = async (): Promise<number | undefined> => {
-        const length = await lengthOf(name);
-        if ((length ?? 0) !== offset) throw misplaced(name, offset, length ?? 0);
-        return length;
+      const place = async (): Promise<Entry | undefined> => {
+        const known = await knownOf(name);
+        if ((known?.length ?? 0) !== offset) throw misplaced(name, offset, known?.length ?? 0);
+        return known;
       };
-      const length = await place(); // the usual refusal needs no lock
-      if (body.length === 0) return length ?? 0;
+      const known = await place(); // the usual refusal needs no lock
+      if (body.length === 0) return known?.length ?? 0;
       return await locked(name, async () => await write(name, await place(), body));
     },
 
@@ -147,19 +181,24 @@ export function localBlobs(database: Database, blobs: string, locks: string, wai
       checkName(name);
       const file = fileOf(name);
       try {
-        const { handle, length } = await openCommitted(name);
+        const { handle, length, crc } = await openCommitted(name);
         try {
           if (!Number.isSafeInteger(from) || from < 0 || from > length)
             throw new NexusError('range', `${name} has ${length} bytes; there is no byte ${from}.`, {
               length,
             });
           const end = Math.min(to, length);
+          // Of a part nothing is known.
+          let sum = from === 0 && end === length && crc !== null ? 0 : null;
           for (let position = from; position < end; ) {
             const piece = Buffer.allocUnsafeSlow(Math.min(pieceBytes, end - position));
             const { bytesRead } = await handle.read(piece, 0, piece.length, position);
             if (bytesRead === 0) throw tooShort(file, position, length);
             position += bytesRead;
-            yield piece.subarray(0, bytesRead);
+            const bytes = piece.subarray(0, bytesRead);
+            sum = continued(sum, bytes);
+            if (position === end && sum !== null && sum !== crc) throw rotten(file);
+            yield bytes;
           }
         } finally {
           await handle.close();
@@ -173,7 +212,7 @@ export function localBlobs(database: Database, blobs: string, locks: string, wai
       checkName(name);
       const file = fileOf(name);
       for (let tries = 1; ; tries++) {
-        const length = await lengthOf(name);
+        const length = (await knownOf(name))?.length;
         if (length === undefined) return undefined;
         const size = await sizeIfThere(file);
         if (size !== undefined && size >= length) return { name, length };
@@ -182,23 +221,36 @@ export function localBlobs(database: Database, blobs: string, locks: string, wai
       }
     },
 
-    async *list(prefix) {
+    async *list(prefix, rotted) {
       checkPrefix(prefix);
       let from = prefix;
+      const told = new Set<string>();
       for (;;) {
         const page = await database.read(() => selectPage.all(from, `${prefix}\u007f`, pageSize));
-        for (const row of page) yield { name: String(row['name']), length: Number(row['length']) };
-        const last = page.at(-1);
-        if (last === undefined || page.length < pageSize) return;
-        from = `${String(last['name'])}\u0000`;
+        let last: string | undefined;
+        for (const row of page) {
+          const name = String(row['name']);
+          try {
+            const { length } = entryOf(name, row, database.summed);
+            last = name;
+            yield { name, length };
+          } catch (error) {
+            if (rotted === undefined || !failedWith(error, 'corrupt')) throw error;
+            if (!told.has(name)) rotted(name, error);
+            told.add(name);
+          }
+        }
+        if (page.length < pageSize) return;
+        // A rotted name may be a place where this listing was before.
+        if (last === undefined) throw rotten(`Every length below ${prefix}`);
+        from = `${last}\u0000`;
       }
     },
 
     async remove(name) {
       checkName(name);
       await locked(name, async () => {
-        const length = await lengthOf(name);
-        if (length !== undefined)
+        if (await database.read(() => selectEntry.get(name) !== undefined))
           await database.commit(() => {
             deleteLength.run(name);
           });
@@ -211,6 +263,19 @@ export function localBlobs(database: Database, blobs: string, locks: string, wai
       lockFiles.clear();
     },
   };
+}
+
+function lost(name: string, cause: unknown): NexusError {
+  return new NexusError('corrupt', `How long ${name} is cannot be found: store.sqlite is damaged.`, {
+    hint: 'Restore store.sqlite from a backup.',
+    cause,
+  });
+}
+
+function rotten(file: string): NexusError {
+  return new NexusError('corrupt', `${file} is not what was stored: its bytes have changed.`, {
+    hint: 'Restore it from a backup.',
+  });
 }
 
 function misplaced(name: string, offset: number, length: number): NexusError {
@@ -243,7 +308,7 @@ async function sizeIfThere(file: string): Promise<number | undefined> {
   try {
     return (await stat(file)).size;
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return undefined;
+    if (isAbsent(error)) return undefined;
     throw diskError(error, file);
   }
 }

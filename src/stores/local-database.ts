@@ -5,11 +5,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { diskError, isBusy } from '../diskerrors.ts';
 import { NexusError } from '../errors.ts';
 import { createPrivateFile } from '../processlock.ts';
+import { checkWal } from '../walcheck.ts';
 
 /** The SQLite file of a local store: WAL, a sync at every commit, many processes at once. */
 export interface Database {
   /** For preparing statements; run them within `read` or `commit` only. */
   sqlite: DatabaseSync;
+  /** Every row and length has a sum, so that one without it has rotted: of no database that an older release began. */
+  summed: boolean;
+  /** From the next opening on: to be told when all of them were seen to have theirs. */
+  allSummed(): Promise<void>;
   /** The store's id. Throws `unavailable` when the file was replaced since it was opened. */
   id(): string;
   /** Runs a query, again when other processes are in the way. */
@@ -34,7 +39,7 @@ interface Waiting {
 /** The longest that a mutation waits for others to share a transaction with. */
 const gatherMs = 4;
 
-const schemaVersion = 1;
+const schemaVersion = 2;
 // Rows have a rowid: most have a kilobyte or more, and in a tree by key each of those would take two pages to itself.
 const schema = `
   CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -42,12 +47,27 @@ const schema = `
   CREATE TABLE rows (
     tbl TEXT NOT NULL, partition TEXT NOT NULL, id TEXT NOT NULL, json TEXT NOT NULL,
     PRIMARY KEY (tbl, partition, id)
-  );
+  );`;
+
+/**
+ * What version 1 had not. What is there keeps no sum until it is written again or looked through: to write all of a
+ * large store anew would keep everybody out for that long, and need as much space again. An older release that has the
+ * file open goes on: its rows have no sum, and a length that it changes loses the one it had.
+ */
+const sums = `
+  ALTER TABLE blobs ADD COLUMN crc INTEGER;
+  ALTER TABLE blobs ADD COLUMN sum INTEGER;
+  ALTER TABLE rows ADD COLUMN sum INTEGER;
+  CREATE TRIGGER length_without_sum AFTER UPDATE OF length ON blobs WHEN NEW.sum IS OLD.sum BEGIN
+    UPDATE blobs SET crc = NULL, sum = NULL WHERE name = NEW.name;
+  END;
   PRAGMA user_version = ${schemaVersion};`;
+const summedFact = "INSERT OR REPLACE INTO facts (name, value) VALUES ('sums', 'all')";
 
 /** Opens it, and makes it when it is absent. `waitMs`: how long to wait for other processes before `unavailable`. */
 export async function openDatabase(file: string, waitMs: number): Promise<Database> {
   createPrivateFile(file);
+  checkWal(file);
   let sqlite: DatabaseSync;
   try {
     // SQLite's own wait would block the event loop; whenFree waits instead.
@@ -64,7 +84,13 @@ export async function openDatabase(file: string, waitMs: number): Promise<Databa
   }
 }
 
-function prepare(sqlite: DatabaseSync, file: string): { id: string; identity: string } {
+interface Made {
+  id: string;
+  identity: string;
+  summed: boolean;
+}
+
+function prepare(sqlite: DatabaseSync, file: string): Made {
   checkVersion(sqlite, file);
   const mode = sqlite.prepare('PRAGMA journal_mode = WAL').get()?.['journal_mode'];
   if (mode !== 'wal')
@@ -74,11 +100,16 @@ function prepare(sqlite: DatabaseSync, file: string): { id: string; identity: st
   sqlite.exec('PRAGMA synchronous = FULL');
   // Pages: 16 MiB. At SQLite's 4 MiB a store under load stands still for more syncs, and writes more pages twice.
   sqlite.exec('PRAGMA wal_autocheckpoint = 4000');
+  // What lies on a page beyond its place is an error, and no row less.
+  sqlite.exec('PRAGMA cell_size_check = ON');
   const identity = identityOf(file);
   if (identity === undefined) throw replaced(file);
   sqlite.exec('BEGIN IMMEDIATE');
   try {
-    if (checkVersion(sqlite, file) === 0) sqlite.exec(schema);
+    const version = checkVersion(sqlite, file);
+    if (version < 1) sqlite.exec(schema);
+    if (version < 2) sqlite.exec(sums);
+    if (version < 1) sqlite.exec(summedFact);
     const facts = new Map(
       sqlite
         .prepare('SELECT name, value FROM facts')
@@ -93,7 +124,7 @@ function prepare(sqlite: DatabaseSync, file: string): { id: string; identity: st
       put.run('identity', identity);
     }
     sqlite.exec('COMMIT');
-    return { id, identity };
+    return { id, identity, summed: facts.get('sums') === 'all' || version < 1 };
   } catch (error) {
     if (sqlite.isTransaction) sqlite.exec('ROLLBACK');
     throw error;
@@ -127,12 +158,7 @@ function replaced(file: string): NexusError {
   });
 }
 
-function serveDatabase(
-  sqlite: DatabaseSync,
-  file: string,
-  waitMs: number,
-  made: { id: string; identity: string },
-): Database {
+function serveDatabase(sqlite: DatabaseSync, file: string, waitMs: number, made: Made): Database {
   let waiting: Waiting[] = [];
   let flushing: Promise<void> | undefined;
   let closed = false;
@@ -202,6 +228,10 @@ function serveDatabase(
 
   return {
     sqlite,
+    summed: made.summed,
+    allSummed() {
+      return this.commit(() => sqlite.exec(summedFact));
+    },
     id() {
       checkUsable();
       return made.id;

@@ -1,6 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { NexusError } from '../errors.ts';
 import type { Database } from './local-database.ts';
+import { rowSum } from './local-sums.ts';
 import { type Row, type Store, type TableRow, checkKey, checkRow, checkTable } from './store.ts';
 
 export type Rows = Pick<Store, 'insert' | 'insertAll' | 'put' | 'rows' | 'removeRows'>;
@@ -12,28 +13,30 @@ const pageSize = 500;
 export function localRows(database: Database): Rows {
   const { sqlite } = database;
   const insert = sqlite.prepare(
-    'INSERT INTO rows (tbl, partition, id, json) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING',
+    'INSERT INTO rows (tbl, partition, id, json, sum) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING',
   );
   const exists = sqlite.prepare('SELECT 1 FROM rows WHERE tbl = ? AND partition = ? AND id = ?');
   const replace = sqlite.prepare(
-    'INSERT OR REPLACE INTO rows (tbl, partition, id, json) VALUES (?, ?, ?, ?)',
+    'INSERT OR REPLACE INTO rows (tbl, partition, id, json, sum) VALUES (?, ?, ?, ?, ?)',
   );
   const select = sqlite.prepare(
-    'SELECT id, json FROM rows WHERE tbl = ? AND partition = ? AND id >= ? AND id < ? ORDER BY id LIMIT ?',
+    'SELECT id, json, sum FROM rows WHERE tbl = ? AND partition = ? AND id >= ? AND id < ? ORDER BY id LIMIT ?',
   );
+  // Rot may have made a sum too large for another number.
+  select.setReadBigInts(true);
   const remove = sqlite.prepare('DELETE FROM rows WHERE tbl = ? AND partition = ? AND id = ?');
 
   async function insertAll(rows: readonly TableRow[]): Promise<number> {
     const given = rows.map(({ table, row }) => {
       checkRow(table, row);
-      return [table, row.partition, row.id, jsonOf(row)] as const;
+      return valuesOf(table, row);
     });
     if (given.length === 0) return 0;
     let added = 0;
     await database.commit(() => {
       added = 0;
-      for (const [table, partition, id, json] of given) {
-        if (insert.run(table, partition, id, json).changes !== 1) return;
+      for (const values of given) {
+        if (insert.run(...values).changes !== 1) return;
         added++;
       }
     });
@@ -53,23 +56,36 @@ export function localRows(database: Database): Rows {
 
     async put(table, row) {
       checkRow(table, row);
-      const json = jsonOf(row);
+      const values = valuesOf(table, row);
       await database.commit(() => {
-        replace.run(table, row.partition, row.id, json);
+        replace.run(...values);
       });
     },
 
-    async *rows(table, partition, range = {}) {
+    async *rows(table, partition, range = {}, rotted) {
       checkTable(table);
       checkKey(partition);
       let from = range.from ?? '';
       const before = range.before ?? '\u007f';
+      const told = new Set<string>();
       for (;;) {
         const page = await database.read(() => select.all(table, partition, from, before, pageSize));
-        for (const { id, json } of page) yield rowFrom(table, partition, id, json);
-        const last = page.at(-1);
-        if (last === undefined || page.length < pageSize) return;
-        from = `${String(last['id'])}\u0000`;
+        let last: string | undefined;
+        for (const { id, json, sum } of page) {
+          const row = rowFrom(table, partition, id, json, database.summed ? Number(sum) : sum);
+          if (!(row instanceof NexusError)) {
+            last = row.id;
+            yield row;
+            continue;
+          }
+          if (rotted === undefined) throw row;
+          if (!told.has(String(id))) rotted(String(id), row);
+          told.add(String(id));
+        }
+        if (page.length < pageSize) return;
+        // A rotted id may be a place where this listing was before.
+        if (last === undefined) throw damaged(table, partition, '…');
+        from = `${last}\u0000`;
         // Reading waits for nothing: without this nobody else would have a turn before the last page.
         await setImmediate();
       }
@@ -92,13 +108,33 @@ function jsonOf(row: Row): string {
   return JSON.stringify({ ...row, partition: undefined, id: undefined });
 }
 
-function rowFrom(table: string, partition: string, id: unknown, json: unknown): Row {
+function valuesOf(table: string, row: Row): [string, string, string, string, number] {
+  const json = jsonOf(row);
+  return [table, row.partition, row.id, json, rowSum(table, row.partition, row.id, json)];
+}
+
+/** The row, or what is wrong with it. */
+export function rowFrom(
+  table: string,
+  partition: string,
+  id: unknown,
+  json: unknown,
+  sum: unknown,
+): Row | NexusError {
+  if (typeof id !== 'string' || typeof json !== 'string') return damaged(table, partition, String(id));
+  if (sum !== null && Number(sum) !== rowSum(table, partition, id, json))
+    return damaged(table, partition, id);
   try {
-    const fields: Record<string, string | number | boolean> = JSON.parse(String(json));
-    return { ...fields, partition, id: String(id) };
+    const fields: Record<string, string | number | boolean> = JSON.parse(json);
+    return { ...fields, partition, id };
   } catch (error) {
-    throw new NexusError('corrupt', `The row ${partition}/${String(id)} of ${table} cannot be read.`, {
-      cause: error,
-    });
+    return damaged(table, partition, id, error);
   }
+}
+
+function damaged(table: string, partition: string, id: string, cause?: unknown): NexusError {
+  return new NexusError('corrupt', `The row ${partition}/${id} of ${table} is not what was stored.`, {
+    hint: 'Restore store.sqlite from a backup.',
+    ...(cause === undefined ? {} : { cause }),
+  });
 }

@@ -1,10 +1,12 @@
 import type { Stats } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { checkOwner, errnoOf, openingError } from '../diskerrors.ts';
+import { checkOwner, diskError, errnoOf, openingError } from '../diskerrors.ts';
 import { NexusError } from '../errors.ts';
+import { syncAbove } from '../lastingnames.ts';
 import { localBlobs } from './local-blobs.ts';
-import { openDatabase } from './local-database.ts';
+import { localDamage } from './local-damage.ts';
+import { type Database, openDatabase } from './local-database.ts';
 import { makeDirectory, syncDirectory } from './local-files.ts';
 import { localRows } from './local-rows.ts';
 import type { Store } from './store.ts';
@@ -17,7 +19,7 @@ export interface LocalOptions {
 /**
  * The embedded store, in a directory that is made when it is absent:
  *
- *     store.sqlite                      rows, the lengths of blobs, the store's id
+ *     store.sqlite                      rows, the lengths and sums of blobs, the store's id
  *     blobs/<container>/<rest of name>  blobs as plain files
  *     locks/NN.sqlite                   empty; what processes lock while they write to a blob
  *
@@ -28,9 +30,12 @@ export async function openLocalStore(directory: string, options: LocalOptions = 
   const root = resolve(directory);
   const waitMs = options.waitMs ?? 10_000;
   await makeOwn(root);
-  const database = await openDatabase(join(root, 'store.sqlite'), waitMs);
-  const blobs = localBlobs(database, join(root, 'blobs'), join(root, 'locks'), waitMs);
-  const rows = localRows(database);
+  const file = databaseIn(root);
+  const database = await openDatabase(file, waitMs);
+  const { blobs, rows } = await prepared(database, file, () => ({
+    blobs: localBlobs(database, join(root, 'blobs'), join(root, 'locks'), waitMs),
+    rows: localRows(database),
+  }));
   const running = new Set<Promise<unknown>>();
   let closing: Promise<void> | undefined;
 
@@ -65,8 +70,21 @@ export async function openLocalStore(directory: string, options: LocalOptions = 
     put: (table, row) => during(() => rows.put(table, row)),
     rows: rows.rows,
     removeRows: (table, partition, ids) => during(() => rows.removeRows(table, partition, ids)),
+    damage: () => localDamage(database, file, blobs.open),
     close: () => (closing ??= closeAll()),
   };
+}
+
+const databaseIn = (root: string): string => join(root, 'store.sqlite');
+
+/** What is prepared on a database, which is closed where that cannot be. */
+async function prepared<T>(database: Database, file: string, prepare: () => T): Promise<T> {
+  try {
+    return prepare();
+  } catch (error) {
+    await database.close();
+    throw diskError(error, file);
+  }
 }
 
 /** The directory and what is in it, made durable where it is new, and this user's. */
@@ -78,6 +96,7 @@ async function makeOwn(root: string): Promise<void> {
     await makeDirectory(join(root, 'blobs'));
     await makeDirectory(join(root, 'locks'));
     await syncDirectory(root);
+    if ((await statIfThere(databaseIn(root))) === undefined) syncAbove(root);
   } catch (error) {
     throw openingError(error, root);
   }
@@ -87,7 +106,6 @@ async function makePath(directory: string): Promise<Stats> {
   const above = dirname(directory);
   if ((await statIfThere(above)) === undefined) await makePath(above);
   await makeDirectory(directory);
-  await syncDirectory(above);
   return await stat(directory);
 }
 

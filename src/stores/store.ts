@@ -33,6 +33,17 @@ export interface BlobStat {
   length: number;
 }
 
+/** Told of one thing that is there and is not what was stored: which, and what was found. */
+export type Rotted = (name: string, error: NexusError) => void;
+
+/** Something that is stored and is damaged. */
+export interface Damage {
+  /** The blob, `table partition/id`, or the file. */
+  item: string;
+  /** A sentence. */
+  reason: string;
+}
+
 /**
  * Bytes by name and rows by key, durable before a promise resolves.
  *
@@ -45,7 +56,8 @@ export interface BlobStat {
  * way round is `invalid`.
  *
  * Failures are NexusErrors: `unavailable` (cannot answer, full, denied; try again), `forbidden` (the credentials do
- * not allow it), `corrupt` (what is there is not what was committed). Absence is only ever reported from a definite
+ * not allow it), `corrupt` (what is there is not what was committed; the local store keeps sums of rows, of lengths and
+ * of a blob's bytes, Azure its own). Absence is only ever reported from a definite
  * answer, never from a failure. A write that failed with `unavailable` may have been done or not, and may be tried
  * again: of a repeat that comes as `conflict`, `length` or the row there says whether it was.
  */
@@ -74,16 +86,20 @@ export interface Store {
 
   /**
    * The committed bytes from `from` up to, not including, `to`, as the blob was when it was opened: what is appended
-   * meanwhile is not read. Each piece is its reader's own. `not_found` when absent, `range` with the true length when `from` is beyond the end,
-   * `unavailable` when the blob is removed or replaced meanwhile.
+   * meanwhile is not read. Each piece is its reader's own. `not_found` when absent, `range` with the true length when
+   * `from` is beyond the end, `unavailable` when the blob is removed or replaced meanwhile. Of a blob that is read whole,
+   * what is not what was stored is `corrupt` before its last piece is given, where the store has a sum of it.
    */
   open(name: string, from?: number, to?: number): AsyncIterable<Uint8Array>;
 
   /** `undefined` when absent. */
   stat(name: string): Promise<BlobStat | undefined>;
 
-  /** Blobs whose name begins with `prefix`, which names a container and its "/", in ascending order. */
-  list(prefix: string): AsyncIterable<BlobStat>;
+  /**
+   * Blobs whose name begins with `prefix`, which names a container and its "/", in ascending order. One whose length is
+   * not what was stored is left out and told to `rotted`; without it, it is thrown.
+   */
+  list(prefix: string, rotted?: Rotted): AsyncIterable<BlobStat>;
 
   /** Removes a blob; absent is fine. */
   remove(name: string): Promise<void>;
@@ -100,11 +116,20 @@ export interface Store {
   /** Adds or replaces a row whole. */
   put(table: string, row: Row): Promise<void>;
 
-  /** One partition's rows, all pages of them. An absent table or partition has none. */
-  rows(table: string, partition: string, range?: Range): AsyncIterable<Row>;
+  /**
+   * One partition's rows, all pages of them. An absent table or partition has none. One that is not what was stored is
+   * left out and its id told to `rotted`, before the next one is given; without it, it is thrown.
+   */
+  rows(table: string, partition: string, range?: Range, rotted?: Rotted): AsyncIterable<Row>;
 
   /** Removes rows of one partition; absent ids are fine. Of what fails some may remain, and a repeat removes it. */
   removeRows(table: string, partition: string, ids: readonly string[]): Promise<void>;
+
+  /**
+   * Reads all that it has sums of, in turns that leave others theirs, and names what is damaged. Names nothing where the
+   * service keeps the sums and does not give out what does not fit them.
+   */
+  damage(): AsyncIterable<Damage>;
 
   close(): Promise<void>;
 }

@@ -44,13 +44,15 @@ export function timedStore(store: Store, observe: Observe): Store {
     append: (name, offset, body) => timed('append', () => store.append(name, offset, body)),
     open: (name, from, to) => timedEach('open', () => store.open(name, from, to)),
     stat: (name) => timed('stat', () => store.stat(name)),
-    list: (prefix) => timedEach('list', () => store.list(prefix)),
+    list: (prefix, rotted) => timedEach('list', () => store.list(prefix, rotted)),
     remove: (name) => timed('remove', () => store.remove(name)),
     insert: (table, row) => timed('insert', () => store.insert(table, row)),
     insertAll: (rows) => timed('insertAll', () => store.insertAll(rows)),
     put: (table, row) => timed('put', () => store.put(table, row)),
-    rows: (table, partition, range) => timedEach('rows', () => store.rows(table, partition, range)),
+    rows: (table, partition, range, rotted) =>
+      timedEach('rows', () => store.rows(table, partition, range, rotted)),
     removeRows: (table, partition, ids) => timed('removeRows', () => store.removeRows(table, partition, ids)),
+    damage: () => timedEach('damage', () => store.damage()),
     close: () => store.close(),
   };
 }

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { openAzureStore } from '../../src/stores/azure.ts';
 import { publishedAccount, startAzurite } from '../stores/azurite.ts';
 import { faults, startFaultyProxy } from '../stores/faultyproxy.ts';
-import type { Figure, Place } from './bench.ts';
+import type { Figure, Place } from './figure.ts';
 import { measure } from './measure.ts';
 import { makeState } from './state.ts';
 

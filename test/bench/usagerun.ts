@@ -1,11 +1,12 @@
-// A process that indexes a store from nothing and says how long queries over it take.
+// A process that says how long queries over an index take that is there.
 import path from 'node:path';
 import { openLocalStore } from '../../src/stores/local.ts';
 import { openUsage } from '../../src/usage.ts';
+import { indexPath } from '../../src/usagefile.ts';
 
 const [dataDir = ''] = process.argv.slice(2);
 const store = await openLocalStore(path.join(dataDir, 'store'));
-const usage = await openUsage({ store, file: path.join(dataDir, 'usage', 'index.sqlite') });
+const usage = await openUsage({ store, file: indexPath(dataDir) });
 const { complete, coverage } = await usage.catchUp();
 const query = async (by: string): Promise<number> => {
   const times: number[] = [];

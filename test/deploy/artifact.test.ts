@@ -131,7 +131,9 @@ test('has built code, production dependencies, the lock file, and nothing else',
   expect(await readdir(path.join(app, 'node_modules'))).not.toContain('vitest');
   const built = await readdir(path.join(app, 'dist'), { recursive: true });
   expect(
-    built.filter((file) => !/^(main|indexer|usagereading|chunks|chunks\/.+)(\.js(\.map)?)?$/.test(file)).sort(),
+    built
+      .filter((file) => !/^(main|indexer|usagereading|chunks|chunks\/.+)(\.js(\.map)?)?$/.test(file))
+      .sort(),
   ).toEqual(['dashboard', 'dashboard/dashboard.css', 'dashboard/dashboard.js', 'dashboard/icon.svg']);
   // Of packages only those of node_modules, as the lock file has them.
   for (const file of built.filter((name) => name.endsWith('.js')))

@@ -221,6 +221,21 @@ test('an endpoint that never answers is given up after the time for a try', asyn
   expect(seen).toHaveLength(3);
 });
 
+test('an endpoint that goes silent over a digest is given up after the time that its bytes may take', async () => {
+  const { client, sessions, seen } = await way(['pass', 'stall', 'stall'], { timeoutMs: 300 });
+  await sessions.append('main', 'x', 0, bytes, more);
+  const card = await client.stat('main', 'x', { digest: 'reread' });
+  expect(card).toMatchObject({ length: bytes.length, digest: expect.any(String) });
+  expect(seen).toHaveLength(4);
+});
+
+test('a digest that is known is asked for once', async () => {
+  const { client, sessions, seen } = await way([]);
+  await sessions.append('main', 'x', 0, bytes, more);
+  expect(await client.stat('main', 'x', { digest: 'stored' })).toHaveProperty('digest');
+  expect(seen).toHaveLength(1);
+});
+
 test('the signal ends a request under way, with its own reason', async () => {
   const stop = new AbortController();
   const { client } = await way(['stall'], { signal: stop.signal });

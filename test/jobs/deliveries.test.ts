@@ -110,7 +110,9 @@ test('a ledger of the version before is taken over, without the messages that no
   const id = await host.receive();
   await host.pull();
   const db = new DatabaseSync(file());
-  db.exec(`ALTER TABLE deliveries DROP COLUMN incoming;
+  db.exec(`DROP TRIGGER deliveries_without_sum; DROP TRIGGER batches_without_sum;
+    ALTER TABLE deliveries DROP COLUMN sum; ALTER TABLE batches DROP COLUMN sum;
+    ALTER TABLE deliveries DROP COLUMN incoming;
     UPDATE batches SET message = 'old'; PRAGMA user_version = 1`);
   db.close();
   await host.receive();
@@ -229,5 +231,35 @@ describe('an inbox that is filled by another data directory too', () => {
     await mkdir(path.join(note, 'x'), { recursive: true });
     await host.receive();
     expect(await pull('data')).toMatchObject({ ok: true, delivered: 1, failed: [] });
+  });
+});
+
+describe('a ledger that rotted', () => {
+  /** One delivered and not acknowledged, which the agent has taken; and the ledger's row of it, changed. */
+  async function deliveredThenRotted(change: string): Promise<void> {
+    await host.receive();
+    const lost = () => Promise.reject(new NexusError('unavailable', 'No.'));
+    await host.pull({ mailbox: (mailbox) => ({ ...mailbox, acknowledge: lost }) });
+    for (const name of await host.files()) await rm(path.join(host.inbox(), name));
+    const db = new DatabaseSync(file());
+    db.exec(change);
+    db.close();
+  }
+
+  test.each([
+    ['in the id of an item', "UPDATE deliveries SET id = id || 'x'"],
+    ['in how far it is', "UPDATE deliveries SET sum = 0, state = 'delivering'"],
+    ['in its batch', 'UPDATE batches SET sum = 0, attempts = 9'],
+  ])('%s delivers nothing, and is named', async (_, change) => {
+    await deliveredThenRotted(
+      `DROP TRIGGER deliveries_without_sum; DROP TRIGGER batches_without_sum; ${change}`,
+    );
+    await host.receive();
+    const failed = await host.pull().then(
+      ({ failed }) => JSON.stringify(failed),
+      (error: unknown) => String(error),
+    );
+    expect(failed).toMatch(/is damaged/);
+    expect(await host.files()).toEqual([]);
   });
 });

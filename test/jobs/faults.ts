@@ -36,6 +36,7 @@ export function failing(
       setMark: (...given) => pass(() => nexus.setMark(...given)),
       read: (...given) => nexus.read(...given),
       list: (...given) => nexus.list(...given),
+      damage: () => nexus.damage(),
       setPrices: (...given) => pass(() => nexus.setPrices(...given)),
       close: () => nexus.close(),
     },

@@ -56,6 +56,7 @@ export function failingStore(
       put: (table, row) => pass(`put ${table}`, () => store.put(table, row)),
       rows: (table, ...given) => passAll(`rows ${table}`, store.rows(table, ...given)),
       removeRows: (table, ...given) => pass(`removeRows ${table}`, () => store.removeRows(table, ...given)),
+      damage: () => store.damage(),
       close: () => store.close(),
     },
   };

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { zstdCompressSync } from 'node:zlib';
 import * as fc from 'fast-check';
@@ -76,6 +77,7 @@ describe('the rows of items', () => {
       ContentType: 'application/json',
       Headers: '{"x-github-event":"push"}',
       Payload: '{"n":1}',
+      PayloadHash: createHash('sha256').update('{"n":1}').digest('hex'),
       Bytes: 7,
       Delivery: 'd 1',
       DeliveryKey: 'github~x20d~x201',

@@ -29,7 +29,7 @@ export const hostile: Part = {
   name: 'hostile',
   promise:
     'Whatever comes from outside: no crash, no 500, an answer in time, nothing outside its root, nothing of another agent.',
-  share: 10,
+  share: 20,
   async run(site: Site): Promise<Result> {
     const notes = openNotes();
     const routes = await routesOf();

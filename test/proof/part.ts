@@ -6,7 +6,7 @@ export interface Part {
   name: string;
   /** One sentence: what must hold. */
   promise: string;
-  /** Its share of all minutes, beside the shares of the others. */
+  /** Its share of all minutes, beside the shares of the others: of the long form, its minutes. */
   share: number;
   run(site: Site): Promise<Result>;
 }

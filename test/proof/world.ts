@@ -23,6 +23,12 @@ export interface Running {
   ended: Promise<Ran>;
 }
 
+/** A run of which it is not known yet whether it will listen. */
+export interface Starting extends Running {
+  /** Where; rejects when it ends before. */
+  listening: Promise<string>;
+}
+
 export interface Serving extends Running {
   url: string;
 }
@@ -34,11 +40,14 @@ export interface World {
   dataDir: string;
   /** Replaces the configuration. */
   configure(settings: object): Promise<void>;
-  start(args: readonly string[], env?: Record<string, string>): Running;
+  start(args: readonly string[], env?: Record<string, string>): Starting;
   /** To its end; killed after two minutes, which a part takes for a hang. */
   run(args: readonly string[], env?: Record<string, string>): Promise<Ran>;
-  /** `nexus serve` on a free port of loopback, over `dataDir` unless `env` says otherwise; resolves when it listens. */
-  serve(env?: Record<string, string>): Promise<Serving>;
+  /**
+   * `nexus serve` on a port of loopback, a free one unless it is said, over `dataDir` unless `env` says otherwise;
+   * resolves when it listens.
+   */
+  serve(env?: Record<string, string>, port?: number): Promise<Serving>;
 }
 
 export async function newWorld(directory: string): Promise<World> {
@@ -80,16 +89,14 @@ export async function newWorld(directory: string): Promise<World> {
         clearTimeout(hung);
       }
     },
-    async serve(env) {
-      const started = start(['serve', '--port', '0'], env);
+    async serve(env, port = 0) {
+      const started = start(['serve', '--port', String(port)], env);
       return { ...started, url: await started.listening };
     },
   };
   await world.configure({});
   return world;
 }
-
-type Starting = Running & { listening: Promise<string> };
 
 function running(child: ChildProcess): Starting {
   const { pid, stdout, stderr } = child;

@@ -18,7 +18,7 @@ afterEach(async () => {
 
 const insert = (id: string): Promise<void> =>
   database.commit(() => {
-    database.sqlite.prepare("INSERT INTO rows VALUES ('T', 'p', ?, '{}')").run(id);
+    database.sqlite.prepare("INSERT INTO rows (tbl, partition, id, json) VALUES ('T', 'p', ?, '{}')").run(id);
   });
 const stored = (): Promise<unknown[]> =>
   database.read(() =>

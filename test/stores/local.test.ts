@@ -296,7 +296,7 @@ describe('the local store on its disk', () => {
     sqlite.close();
     const error = await failure(openLocalStore(data));
     expect(error.code).toBe('config');
-    expect(error.message).toMatch(/version 7.*up to 1/);
+    expect(error.message).toMatch(/version 7.*up to 2/);
   });
 
   test('whose database is damaged is corrupt', async () => {

@@ -38,14 +38,9 @@ export function openHosts(sessions: Pick<Nexus, 'list'>, patienceMs = usualPatie
 
   async function count(): Promise<Map<string, HostStanding[]>> {
     const byAgent = new Map<string, Map<string, HostStanding>>();
-    for await (const {
-      agent,
-      host = 'unknown',
-      length,
-      complete,
-      updatedAt,
-      lastEventAt,
-    } of sessions.list()) {
+    for await (const { agent, host = 'unknown', length, complete, updatedAt, lastEventAt } of sessions.list({
+      damaged: () => undefined,
+    })) {
       const hosts = byAgent.get(agent) ?? new Map<string, HostStanding>();
       byAgent.set(agent, hosts);
       const before = hosts.get(host);

@@ -19,6 +19,7 @@ export async function webhooksPage(view: View): Promise<Page> {
   const days = choice(view, 'days', ['7', '1', '30']);
   const agents = agentsIn(view);
   const kept: ListedItem[] = [];
+  const damaged = new Set<string>();
   let found = 0;
   for (const agent of agents ?? [undefined])
     for await (const item of view.webhooks.list({
@@ -28,6 +29,7 @@ export async function webhooksPage(view: View): Promise<Page> {
         ? { since: new Date(view.now.getTime() - Number(days) * 86_400_000).toISOString() }
         : {}),
       state,
+      broken: ({ id }) => damaged.add(id),
     })) {
       found += 1;
       kept.push(item);
@@ -60,7 +62,7 @@ ${
 }
 ${agent.length > 0 || source !== undefined ? html`<span class="quiet">only ${[...agent, ...(source === undefined ? [] : [source])].join(', ')}</span> <a href="${link(view, ['webhooks'], { state })}">All</a>` : ''}</div>
 <section class="card">
-${
+${damaged.size > 0 ? html`<p role="alert">Damaged in the store, and not shown: ${[...damaged].join(', ')}. <code>nexus backfill --verify</code> names what is damaged.</p>` : ''}${
   items.length === 0
     ? nothing(view, state, page)
     : html`<div class="scroll"><table class="list"><thead><tr><th scope="col">Received</th><th scope="col">Source</th><th scope="col" class="wide">Agent</th>${state === 'history' ? html`<th scope="col">Became</th>` : ''}<th scope="col" class="n wide">Size</th><th scope="col" class="wide">Content</th></tr></thead><tbody>${items.map((item) => rowOf(view, item))}</tbody></table></div>

@@ -47,6 +47,7 @@ export function basesOf({ known }: Stand): Record<string, () => Base> {
     'GET /readyz': { as: 'nobody' },
     'HEAD /readyz': { as: 'nobody' },
     'GET /api/store': {},
+    'GET /api/store/damage': {},
     'GET /api/marks/:agentId/:host': host,
     'PUT /api/marks/:agentId/:host': { ...host, json: { mark: 'mark' } },
     'PUT /api/prices/:agentId/:host': { ...host, json: { prices: [price] } },

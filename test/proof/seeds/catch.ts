@@ -45,6 +45,7 @@ async function tried(seed: Seed): Promise<Caught> {
       'test/proof',
       'test/bench',
       'test/fixtures',
+      'test/stores',
       'package.json',
       'tsconfig.json',
     ]) {
