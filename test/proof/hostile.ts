@@ -38,10 +38,16 @@ export const hostile: Part = {
     do {
       const directory = path.join(site.directory, `round-${round}`);
       await mkdir(directory);
-      await oneRound({ ...site, directory, seed: site.seed + round * 7919 }, notes, routes, round === 0);
+      await oneRound(
+        { ...site, directory, seed: site.seed + round * 7919 },
+        { notes, routes, isFirst: round === 0, order: site.seed },
+      );
       round += 1;
       site.say(`round ${round}: ${notes.counted('hostile requests')} requests`);
     } while (Date.now() < site.deadline && notes.breaks().length === 0);
+    notes.left(
+      'A thousand requests with bodies under way at once, which keep new connections out for up to five minutes.',
+    );
     notes.left(
       'Devices as transcripts: only through links, as making one needs more rights than a proof should have.',
     );
@@ -49,23 +55,27 @@ export const hostile: Part = {
   },
 };
 
-async function oneRound(site: Site, notes: Notes, routes: readonly Route[], isFirst: boolean): Promise<void> {
+interface Round {
+  notes: Notes;
+  routes: readonly Route[];
+  isFirst: boolean;
+  /** Seed of what goes on in the next round where this one stopped. */
+  order: number;
+}
+
+async function oneRound(site: Site, round: Round): Promise<void> {
+  const { notes } = round;
   const [served, history] = [path.join(site.directory, 'served'), path.join(site.directory, 'history')];
   for (const place of [served, history]) await mkdir(place);
   const both = await Promise.allSettled([
-    serveHostile({ ...site, directory: served }, notes, routes, isFirst),
+    serveHostile({ ...site, directory: served }, round),
     archiveHostile(history, notes, site.seed, least.transcripts, randomOf(site.seed)),
   ]);
   for (const one of both) if (one.status === 'rejected') throw one.reason;
 }
 
 /** An endpoint through everything that somebody could send to it. */
-async function serveHostile(
-  site: Site,
-  notes: Notes,
-  routes: readonly Route[],
-  isFirst: boolean,
-): Promise<void> {
+async function serveHostile(site: Site, { notes, routes, isFirst, order }: Round): Promise<void> {
   const { directory, seed, deadline } = site;
   const random = randomOf(seed);
   const timed = async (name: string, work: Promise<void>): Promise<void> => {
@@ -80,7 +90,7 @@ async function serveHostile(
     await timed('trespass', trespass(stand, notes, routes, isFirst ? least.names : Number.POSITIVE_INFINITY));
     await timed(
       'places',
-      nastyPlaces(stand, notes, routes, { most: isFirst ? least.places : 10 * least.places, random }),
+      nastyPlaces(stand, notes, routes, { most: isFirst ? least.places : 10 * least.places, order }),
     );
     // Beside the others: it waits more than it works.
     const trickling = isFirst ? trickle(stand, notes, deadline) : Promise.resolve();

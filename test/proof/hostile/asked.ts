@@ -43,16 +43,14 @@ export async function ask(door: Door, asked: Asked): Promise<Answer | undefined>
 /** To see it again: enough to make the same request. */
 export function againOf({ method, url, headers, body, chunks }: Asked): string {
   const short = (text: string): string =>
-    text.length <= 1500 ? text : `${text.slice(0, 1500)}… (${text.length})`;
-  return short(
-    JSON.stringify({
-      method,
-      url: short(url),
-      headers: headers.map(([name, value]) => [short(name), short(value)]),
-      ...(body === undefined
-        ? {}
-        : { bytes: body.length, base64: Buffer.from(body).subarray(0, 600).toString('base64') }),
-      ...(chunks === undefined ? {} : { chunks }),
-    }),
-  );
+    text.length <= 300 ? text : `${text.slice(0, 300)}… (${text.length})`;
+  return JSON.stringify({
+    method,
+    url: short(url),
+    headers: headers.map(([name, value]) => [short(name), short(value)]),
+    ...(body === undefined
+      ? {}
+      : { bytes: body.length, base64: Buffer.from(body).subarray(0, 300).toString('base64') }),
+    ...(chunks === undefined ? {} : { chunks }),
+  });
 }

@@ -47,7 +47,7 @@ export async function crowd(stand: Stand, notes: Notes): Promise<void> {
     for (let n = 0; n < 10; n++) await look('with all');
     const mib = residentOf(pid) - before.mib;
     if (mib > mostMiB) notes.broken('Idle connections take memory without bound.', `${mib} MiB for ${count}`);
-    notes.count('idle connections at once', opened);
+    notes.count(`idle connections, ${count} at once`, opened);
     if (opened < count) notes.broken('A connection was not even taken.', `${count - opened} of ${count}`);
   } finally {
     for (const socket of sockets) socket.destroy();

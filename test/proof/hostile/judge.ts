@@ -12,7 +12,7 @@ export function wrongWith(stand: Stand, answer: Answer | undefined): string | un
   const { status, head, headers, body, rest } = answer;
   // Nothing that is stored was damaged, and no store refused: so whatever was asked, it is a bug.
   if (status >= 500 && status !== 503) return `A request was answered with ${status}.`;
-  if (rest.length > 0) return 'One request had more than one answer.';
+  if (rest.length > 0 && !isUnread(answer)) return 'One request had more than one answer.';
   const broken = head.find((line) => !fieldLine.test(line));
   if (broken !== undefined || headers.has('x-injected')) return 'A header of an answer is malformed.';
   const shown = `${head.join('\n')}\n${body.toString('latin1')}`;
@@ -22,6 +22,15 @@ export function wrongWith(stand: Stand, answer: Answer | undefined): string | un
   if (shown.includes(stand.canaries.secret)) return 'An answer shows a file outside the root.';
   if (Object.values(stand.keys).some((key) => shown.includes(key))) return 'An answer shows a key.';
   return wrongWithType(answer);
+}
+
+/** Who refuses a head that it could not read does not know that it was a HEAD; it says so once and hangs up. */
+function isUnread({ status, headers, rest }: Answer): boolean {
+  return (
+    [400, 408, 431].includes(status) &&
+    headers.get('connection') === 'close' &&
+    rest.length === Number(headers.get('content-length'))
+  );
 }
 
 function wrongWithType({ status, headers, body }: Answer): string | undefined {

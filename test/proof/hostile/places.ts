@@ -1,3 +1,4 @@
+import { randomOf, shuffled } from '../part.ts';
 import { type Asked, ask } from './asked.ts';
 import { type Base, basesOf, plainRequest } from './bases.ts';
 import { judge } from './judge.ts';
@@ -68,22 +69,23 @@ export async function trespass(
   notes.count("another agent's names in every place", cases.length);
 }
 
-/** Each nasty text in every place, as many as there is time for. */
+/** Each nasty text in every place, the next `most` of them in an order that the seed decides. */
 export async function nastyPlaces(
   stand: Stand,
   notes: Notes,
   routes: readonly Route[],
-  { most, random }: { most: number; random: () => number },
+  { most, order }: { most: number; order: number },
 ): Promise<void> {
-  const places = placesOf(stand, routes);
-  const all = places.length * nastyText.length;
-  const cases = Array.from({ length: Math.min(most, all) }, () => {
-    const place = places[Math.floor(random() * places.length)];
-    const text = nastyText[Math.floor(random() * nastyText.length)] ?? '';
-    return place === undefined ? undefined : requestWith(stand, place, text);
-  }).filter((one) => one !== undefined);
-  await askAll(stand, notes, cases);
-  notes.count('a nasty text in a place of a request', cases.length);
+  const what = 'a nasty text in a place of a request';
+  const all = placesOf(stand, routes).flatMap((place) => nastyText.map((text) => ({ place, text })));
+  const from = notes.counted(what);
+  const cases = shuffled(all, randomOf(order)).slice(from, from + most);
+  await askAll(
+    stand,
+    notes,
+    cases.map(({ place, text }) => requestWith(stand, place, text)),
+  );
+  notes.count(what, cases.length, all.length);
 }
 
 async function askAll(stand: Stand, notes: Notes, cases: readonly Asked[]): Promise<void> {
