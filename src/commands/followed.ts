@@ -48,11 +48,15 @@ export function followConfig({ config, configPath, env, output }: Context): () =
   }
 
   return async () => {
-    if (reading === undefined && performance.now() - looked < lookEveryMs) return followed;
-    reading ??= follow().finally(() => {
-      reading = undefined;
-      looked = performance.now();
-    });
+    if (reading === undefined) {
+      // Counted from before the look: what is written while it runs may not be in it.
+      const began = performance.now();
+      if (began - looked < lookEveryMs) return followed;
+      looked = began;
+      reading = follow().finally(() => {
+        reading = undefined;
+      });
+    }
     await reading;
     return followed;
   };
