@@ -1,13 +1,14 @@
 // `npm run prove [-- --minutes N --seed N --out DIR PART…]`: crashes, faults, hostile input and load, and what was
 // measured. Writes REPORT.md and report.json; ends with 1 where a promise did not hold. The long form, without --minutes,
-// takes four hours, and 4 minutes are the short form of CI.
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+// takes four hours, and 4 minutes are the short form of CI. Of named parts alone the report is renewed, and keeps what it
+// has of the others.
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { machineOf } from './machine.ts';
 import type { Part, Result } from './part.ts';
-import { type Proved, reportOf } from './report.ts';
+import { joined, type Proved, type Report, reportOf } from './report.ts';
 import { readCaught } from './seeds/caught.ts';
 
 // In the order of the report; each is loaded when it runs.
@@ -43,7 +44,8 @@ if (unknown.length > 0 || !(minutes > 0) || !Number.isSafeInteger(seed)) {
 } else await prove(positionals.length > 0 ? positionals : Object.keys(parts));
 
 async function prove(names: string[]): Promise<void> {
-  const began = new Date();
+  const all = names.length === Object.keys(parts).length;
+  const machine = await machineOf();
   const chosen = await Promise.all(names.map(async (name) => await parts[name]?.()));
   const wanted = chosen.filter((part) => part !== undefined);
   const shares = wanted.reduce((sum, { share }) => sum + share, 0);
@@ -54,14 +56,18 @@ async function prove(names: string[]): Promise<void> {
     const from = Date.now();
     const result = await within(part, from + given * 60_000);
     for (const { what, again } of result.broken) process.stderr.write(`BROKEN: ${what}\n  again: ${again}\n`);
-    proved.push({ name: part.name, promise: part.promise, seconds: (Date.now() - from) / 1000, ...result });
+    proved.push({
+      name: part.name,
+      promise: part.promise,
+      began: new Date(from).toISOString(),
+      seconds: (Date.now() - from) / 1000,
+      seed,
+      machine,
+      ...result,
+    });
     // After each part, so that what was seen is kept whatever becomes of the next.
     await write({
-      began: began.toISOString(),
-      minutes,
-      seed,
-      machine: await machineOf(),
-      parts: proved,
+      parts: joined(all ? [] : await partsBefore(), proved, Object.keys(parts)),
       caught: await readCaught(),
     });
   }
@@ -89,7 +95,14 @@ async function within(part: Part, deadline: number): Promise<Result> {
   }
 }
 
-async function write(report: Parameters<typeof reportOf>[0]): Promise<void> {
+async function partsBefore(): Promise<Proved[]> {
+  const text = await readFile(path.join(values.out, 'report.json'), 'utf8').catch(() => undefined);
+  if (text === undefined) return [];
+  const report: Report = JSON.parse(text);
+  return report.parts;
+}
+
+async function write(report: Report): Promise<void> {
   await mkdir(values.out, { recursive: true });
   await writeFile(path.join(values.out, 'report.json'), `${JSON.stringify(report, undefined, 2)}\n`);
   await writeFile(path.join(values.out, 'REPORT.md'), reportOf(report));

@@ -2,43 +2,69 @@ import type { Machine } from './machine.ts';
 import type { Result, Table } from './part.ts';
 import type { Caught } from './seeds/caught.ts';
 
+/** What one run of a part saw. */
 export interface Proved extends Result {
   name: string;
   promise: string;
+  /** ISO 8601. */
+  began: string;
   seconds: number;
+  seed: number;
+  machine: Machine;
 }
 
 export interface Report {
-  /** ISO 8601. */
-  began: string;
-  minutes: number;
-  seed: number;
-  machine: Machine;
+  /** Each as it was last run, in the order of the report. */
   parts: Proved[];
   /** What became of the seeded bugs when these were last tried; see seeds/catch.ts. */
   caught: Caught[];
 }
 
 /** REPORT.md: for who wants to know whether to trust Nexus, then for who wants to see it again. */
-export function reportOf({ began, minutes, seed, machine, parts, caught }: Report): string {
+export function reportOf({ parts, caught }: Report): string {
   const broken = parts.reduce((sum, part) => sum + part.broken.length, 0);
   const verdict =
     broken === 0 ? 'Every promise below held.' : `**${broken} of the promises below did not hold.**`;
-  const { node, sqlite, system, cpu, memoryGiB } = machine;
+  const machines = [...new Set(parts.map(({ machine }) => sentenceOf(machine)))];
   const lines = [
     '# Proof',
     '',
-    `What \`npm run prove -- --minutes ${minutes} --seed ${seed}\` saw on ${began.slice(0, 10)}. ${verdict}`,
+    `What \`npm run prove\` saw. ${verdict}`,
+    ...tableOf({
+      title: '',
+      columns: ['part', 'held', 'minutes', 'began', 'commit', 'again'],
+      rows: parts.map(({ name, broken: wrong, seconds, began, machine, seed }) => [
+        name,
+        wrong.length === 0 ? 'yes' : '**no**',
+        (seconds / 60).toFixed(1),
+        began.slice(0, 16).replace('T', ' '),
+        machine.commit ?? '',
+        `\`npm run prove -- ${name} --minutes ${Math.ceil(seconds / 60)} --seed ${seed}\``,
+      ]),
+    }),
     '',
-    `Node ${node}, SQLite ${sqlite}, ${system}, ${machine.cpus} × ${cpu}, ${memoryGiB} GiB` +
-      `${machine.commit === undefined ? '' : `, commit ${machine.commit}`}.`,
+    ...machines,
     ...parts.flatMap(sectionOf),
     ...caughtOf(caught),
   ];
   return `${lines.join('\n')}\n`;
 }
 
-function sectionOf({ name, promise, seconds, counts, broken, left, tables = [] }: Proved): string[] {
+/** What was seen before, with what was seen now in its place: the parts that have been run alone join the others. */
+export function joined(
+  before: readonly Proved[],
+  now: readonly Proved[],
+  order: readonly string[],
+): Proved[] {
+  const latest = new Map([...before, ...now].map((part) => [part.name, part]));
+  return order.flatMap((name) => latest.get(name) ?? []);
+}
+
+function sentenceOf({ node, sqlite, system, cpu, cpus, memoryGiB }: Machine): string {
+  return `Node ${node}, SQLite ${sqlite}, ${system}, ${cpus} × ${cpu}, ${memoryGiB} GiB.`;
+}
+
+function sectionOf({ name, promise, counts, broken, left, tables = [] }: Proved): string[] {
   const tried = counts.map(({ what, count, of }) => [
     what,
     count.toLocaleString('en-US'),
@@ -49,7 +75,7 @@ function sectionOf({ name, promise, seconds, counts, broken, left, tables = [] }
     '',
     `## ${name[0]?.toUpperCase()}${name.slice(1)}`,
     '',
-    `${promise} ${broken.length === 0 ? 'Held' : '**Did not hold**'}, ${(seconds / 60).toFixed(1)} minutes.`,
+    `${promise} ${broken.length === 0 ? 'Held.' : '**Did not hold.**'}`,
     ...(tried.length > 0 ? tableOf({ title: '', columns, rows: tried }) : []),
     ...tables.flatMap(tableOf),
     ...listOf(

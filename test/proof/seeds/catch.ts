@@ -1,12 +1,13 @@
 // `node test/proof/seeds/catch.ts [--minutes N] [--seed N] [PART…]`: puts each seeded bug into a copy of the project and
-// runs the part that must catch it there. Writes caught.json, which the report shows; ends with 1 where one is not caught.
+// runs the part that must catch it there. Writes caught.json, which the report shows, and keeps what that has of parts
+// that are not tried; ends with 1 where one is not caught.
 import { execFile } from 'node:child_process';
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import type { Report } from '../report.ts';
-import { type Caught, writeCaught } from './caught.ts';
+import { type Caught, keepCaught } from './caught.ts';
 import type { Seed } from './seed.ts';
 
 const run = promisify(execFile);
@@ -29,8 +30,7 @@ for (const file of (await readdir(import.meta.dirname)).sort()) {
     caught.push(one);
   }
 }
-// Of some parts only, it is told and not kept.
-if (positionals.length === 0) await writeCaught(caught);
+await keepCaught(caught);
 const missed = caught.filter(({ by }) => by === undefined);
 process.stdout.write(`${caught.length - missed.length} of ${caught.length} seeded bugs were caught.\n`);
 if (missed.length > 0) process.exitCode = 1;

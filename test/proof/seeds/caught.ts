@@ -14,11 +14,15 @@ export interface Caught {
 
 const file = path.join(import.meta.dirname, 'caught.json');
 
-/** Of the last time that all were tried. */
+/** Each as it was last tried. */
 export async function readCaught(): Promise<Caught[]> {
   return JSON.parse(await readFile(file, 'utf8').catch(() => '[]'));
 }
 
-export async function writeCaught(caught: readonly Caught[]): Promise<void> {
-  await writeFile(file, `${JSON.stringify(caught, undefined, 2)}\n`);
+/** In place of all that was known of the same parts. */
+export async function keepCaught(caught: readonly Caught[]): Promise<void> {
+  const tried = new Set(caught.map(({ part }) => part));
+  const others = (await readCaught()).filter(({ part }) => !tried.has(part));
+  const all = [...others, ...caught].toSorted((one, other) => one.part.localeCompare(other.part));
+  await writeFile(file, `${JSON.stringify(all, undefined, 2)}\n`);
 }
