@@ -64,7 +64,7 @@ const layers: [name: string, files: RegExp][] = [
   ['stores', /^stores\/(?!store\.ts)/],
   [
     'words and rules',
-    /^(agents|transcripts|nexus|mailbox|payload|transfer|exactjson|jsontext|configfile|logline|settings|jsonschema|context|format|table|nearest|slots)\.ts$|^stores\/store\.ts$/,
+    /^(agents|transcripts|nexus|mailbox|payload|transfer|exactjson|jsontext|configfile|logline|settings|jsonschema|context|format|table|nearest|slots|senterror)\.ts$|^stores\/store\.ts$/,
   ],
   ['locks and disk', /^(processlock|lastingnames|diskerrors|walcheck)\.ts$/],
   ['errors', /^errors\.ts$/],
