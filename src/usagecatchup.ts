@@ -7,9 +7,9 @@ import { slots } from './slots.ts';
 import { openCommits } from './usagecommits.ts';
 import { openCounting } from './usagecount.ts';
 import { factIn, type IndexFile, IndexGone, setFact } from './usagefile.ts';
-import { mailIn } from './usagemail.ts';
-import type { Part } from './usagereader.ts';
-import { openReaders } from './usagereaders.ts';
+import type { Found } from './usageparts.ts';
+import { openReaders, type Readers } from './usagereaders.ts';
+import type { Place } from './usagereaderthread.ts';
 import { type Chunk, openStates, type State } from './usagestate.ts';
 
 export interface CatchUpProgress {
@@ -25,6 +25,13 @@ export interface CatchUpOptions {
   progress?: ((state: CatchUpProgress) => void) | undefined;
 }
 
+export interface Reading {
+  /** The store, where it is a local one: threads read from it themselves. */
+  place?: Place | undefined;
+  /** With so many bytes to read, threads are begun. Default 16 MiB. */
+  threadsFrom?: number | undefined;
+}
+
 /** The whole list is compared this often, ms. */
 const listEveryMs = 86_400_000;
 /** A time further ahead than this is none, ms. */
@@ -35,9 +42,11 @@ const listShare = 1 / 20;
 /** Transcripts read at once. */
 const readers = 24;
 /** Transcripts in hand at once: what was read of the others waits to be written, many in one transaction. */
-const inHand = 64;
-/** From so many bytes on, another thread reads the lines. */
+const inHand = 192;
+/** From so many bytes on, other threads read. */
 const muchBytes = 16 * 1024 * 1024;
+/** As many as have work while one writes what they read: where they have to be given what they read, one is enough. */
+const threadsAtStore = 2;
 /** With more than these to be read anew, all is: what is counted of one is found by reading through all. */
 const mostAnew = 50;
 const mostTries = 20;
@@ -58,7 +67,7 @@ interface Run {
   refused: number;
   /** Transcripts whose calls were taken back. */
   takenBack: number;
-  readers: ReturnType<typeof openReaders>;
+  readers: Readers;
   /** Lets so many read at once. */
   reading: ReturnType<typeof slots>;
   read: (bytes: number) => void;
@@ -75,6 +84,7 @@ export function openCatchUp(
   store: Store,
   nexus: Pick<Nexus, 'stat' | 'read' | 'list'>,
   now: () => Date,
+  { place, threadsFrom = muchBytes }: Reading = {},
 ): (options: CatchUpOptions) => Promise<void> {
   const { db } = index;
   const counting = openCounting(db);
@@ -196,7 +206,8 @@ export function openCatchUp(
         const how = await readTo(run, card, () => dropPending.run(agent, name, looks));
         if (how !== 'again') return;
       } catch (error) {
-        if (!(error instanceof NexusError) || failedWith(error, 'busy')) throw error;
+        const isOurs = failedWith(error, 'busy') || run.readers.hasEnded();
+        if (isOurs || !(error instanceof NexusError)) throw error;
         reason = describe(error);
         // Removed, or set back, since the card was read: another look at it tells.
         const moved = failedWith(error, 'not_found', 'range') || run.cards.has(`${agent}/${name}`);
@@ -254,12 +265,11 @@ export function openCatchUp(
       });
       return 'read';
     }
-    const seam = Buffer.from(state?.seam ?? []);
+    const seam = state?.seam ?? new Uint8Array();
     let from = readTo;
 
-    const submit = async (part: Part, last: boolean): Promise<boolean> => {
-      const { lines, ended } = part;
-      const mail = lines.asked === undefined ? undefined : mailIn(lines.asked, card.agent);
+    const submit = async ({ part, last }: Found): Promise<boolean> => {
+      const { lines, mail, ended } = part;
       const chunk: Chunk = { from, lines, seam: part.seam.length > 0 ? part.seam : seam, tail: ended, mail };
       let took = false;
       await commit(() => {
@@ -275,47 +285,35 @@ export function openCatchUp(
     };
 
     const isStopped = (): boolean => run.signal?.aborted === true;
-    const following = card.complete ? 'never' : 'nothing';
+    const pieces = (_: string, begin: number, to: number): AsyncIterable<Uint8Array> =>
+      nexus.read(card.agent, card.transcript, begin, to);
 
     /** Takes up all but the last part, which it gives back: who waits for that one's transaction reads nothing. */
-    const read = async (): Promise<Part | 'again' | 'stopped'> => {
+    const read = async (): Promise<Found | 'again' | 'stopped'> => {
       if (isStopped()) return 'stopped';
-      const reader = run.readers.open({
-        lines: state?.lines ?? 0,
-        asked: state?.asked ?? false,
-        latest: now().getTime() + aheadMs,
-      });
-      const begin = readTo - seam.length;
-      let position = begin;
-      try {
-        for await (const piece of nexus.read(card.agent, card.transcript, begin, card.length)) {
-          let bytes = Buffer.from(piece.buffer, piece.byteOffset, piece.byteLength);
-          const compared = position - begin;
-          position += bytes.length;
-          if (compared < seam.length) {
-            const part = bytes.subarray(0, seam.length - compared);
-            if (!part.equals(seam.subarray(compared, compared + part.length)) && state !== undefined)
-              return await anew(run, card, state);
-            bytes = bytes.subarray(part.length);
-          }
-          run.read(bytes.length);
-          const last = position === card.length;
-          const part = await reader.read(bytes, last ? following : 'more');
-          if (part === undefined) continue;
-          if (last) return part;
-          if (!(await submit(part, false))) return 'again';
-          if (isStopped()) return 'stopped';
-        }
-        // It ended before the length that its card says: the next look at it tells why.
-        return 'again';
-      } finally {
-        reader.close();
+      const latest = now().getTime() + aheadMs;
+      const wanted = {
+        agent: card.agent,
+        blob: `sessions/${card.path}`,
+        from: readTo,
+        to: card.length,
+        seam,
+        complete: card.complete,
+        before: { lines: state?.lines ?? 0, asked: state?.asked ?? false, latest },
+      };
+      for await (const found of run.readers.partsOf(wanted, pieces, run.read)) {
+        if (found === 'moved') return state === undefined ? 'again' : await anew(run, card, state);
+        if (found.last) return found;
+        if (!(await submit(found))) return 'again';
+        if (isStopped()) return 'stopped';
       }
+      // It ended before the length that its card says: the next look at it tells why.
+      return 'again';
     };
     const last = await run.reading(read);
     if (typeof last === 'string') return last;
     run.refused = 0;
-    return (await submit(last, true)) ? 'read' : 'again';
+    return (await submit(last)) ? 'read' : 'again';
   }
 
   async function anew(run: Run, card: Card, state: State): Promise<'again'> {
@@ -349,13 +347,14 @@ export function openCatchUp(
         .flatMap(({ agent, name }) => cards.get(`${agent}/${name}`) ?? [])
         .reduce((sum, card) => sum + Math.max(0, bytesOf(card)), 0),
     );
-    const isMuch = told.bytesTotal > muchBytes;
+    const isMuch = told.bytesTotal > threadsFrom;
+    const threads = isMuch && availableParallelism() > 1 ? (place === undefined ? 1 : threadsAtStore) : 0;
     const run: Run = {
       cards,
       signal,
       refused: 0,
       takenBack: 0,
-      readers: openReaders(isMuch && availableParallelism() > 1),
+      readers: openReaders(threads, place),
       reading: slots(readers),
       read(bytes) {
         told.bytes += bytes;

@@ -160,7 +160,7 @@ describe('each effect has one home', () => {
     [
       'threads',
       /^node:worker_threads$/,
-      /^(indexer|stores\/local-damage|usagereaders|usagereading|commands\/usagethread)\.ts$/,
+      /^(indexer|stores\/local-damage|usagereaderthread|usagereading|commands\/usagethread)\.ts$/,
     ],
     ['execa', /^execa$/, /^(openclaw\/cli|systemd\/command)\.ts$/],
     ['the network', /^node:(https?|net|tls|http2|dgram|dns.*)$/, /^http\//],
