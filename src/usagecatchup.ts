@@ -100,8 +100,11 @@ export function openCatchUp(
   const countKnown = db.prepare('SELECT agent, count(*) AS count FROM transcripts GROUP BY agent');
   const { commit, expect } = openCommits(index, counting);
 
-  /** Finds what may have changed and notes it; answers the cards that were read on the way. */
-  async function look(): Promise<Map<string, Card>> {
+  /**
+   * Finds what may have changed and notes it; answers the cards that were read on the way. `much` is called as soon as
+   * it is known that there is.
+   */
+  async function look(much: () => void): Promise<Map<string, Card>> {
     const began = now().getTime();
     const [lookedAt, listedAt] = await index.read(() => [
       Number(factIn(db, 'looked_at') ?? Number.NaN),
@@ -112,7 +115,9 @@ export function openCatchUp(
     const feed = due ? undefined : await soundFeed(lookedAt - overlapMs, began);
     const whole = feed === undefined;
     const damaged: Named[] = [];
-    const cards = whole ? await listed(damaged) : new Map<string, Card>();
+    const cards = whole
+      ? await listed(damaged, Number.isNaN(listedAt) ? much : undefined)
+      : new Map<string, Card>();
     const named = [
       ...(whole ? await index.read(() => differing(cards)) : await changed(feed, cards, damaged)),
       ...damaged,
@@ -137,10 +142,14 @@ export function openCatchUp(
   }
 
   /** Those whose cards are damaged are looked at as if they had changed: that finds and notes why they cannot be read. */
-  async function listed(damaged: Named[]): Promise<Map<string, Card>> {
+  async function listed(damaged: Named[], much: (() => void) | undefined): Promise<Map<string, Card>> {
     const cards = new Map<string, Card>();
-    for await (const card of nexus.list({ damaged: (one) => damaged.push(one) }))
+    let bytes = 0;
+    for await (const card of nexus.list({ damaged: (one) => damaged.push(one) })) {
       cards.set(`${card.agent}/${card.transcript}`, card);
+      bytes += card.length;
+      if (bytes > threadsFrom) much?.();
+    }
     return cards;
   }
 
@@ -326,7 +335,25 @@ export function openCatchUp(
   }
 
   return async ({ signal, progress }) => {
-    const cards = await look();
+    const threads = availableParallelism() === 1 ? 0 : place === undefined ? 1 : threadsAtStore;
+    let begun: Readers | undefined;
+    try {
+      // They take their time to begin: on first use they do while the list is read.
+      const cards = await look(() => (begun ??= openReaders(threads, place)));
+      await readAll(cards, (isMuch) => (begun ??= openReaders(isMuch ? threads : 0, place)), {
+        signal,
+        progress,
+      });
+    } finally {
+      await begun?.close();
+    }
+  };
+
+  async function readAll(
+    cards: Map<string, Card>,
+    readersFor: (isMuch: boolean) => Readers,
+    { signal, progress }: CatchUpOptions,
+  ): Promise<void> {
     const pending = (await index.read(() => selectPending.all())).map(
       (row): Pending => ({
         agent: String(row['agent']),
@@ -348,13 +375,12 @@ export function openCatchUp(
         .reduce((sum, card) => sum + Math.max(0, bytesOf(card)), 0),
     );
     const isMuch = told.bytesTotal > threadsFrom;
-    const threads = isMuch && availableParallelism() > 1 ? (place === undefined ? 1 : threadsAtStore) : 0;
     const run: Run = {
       cards,
       signal,
       refused: 0,
       takenBack: 0,
-      readers: openReaders(threads, place),
+      readers: readersFor(isMuch),
       reading: slots(readers),
       read(bytes) {
         told.bytes += bytes;
@@ -378,15 +404,11 @@ export function openCatchUp(
     };
     const expected = isMuch ? 1 : 0;
     expect(inHand * expected);
-    try {
-      await Promise.all(
-        Array.from({ length: isMuch ? inHand : readers }, () => settling().finally(() => expect(-expected))),
-      );
-    } finally {
-      await run.readers.close();
-    }
+    await Promise.all(
+      Array.from({ length: isMuch ? inHand : readers }, () => settling().finally(() => expect(-expected))),
+    );
     if (failed !== undefined) throw failed.error;
-  };
+  }
 }
 
 function nameOf({ agent, transcript }: Named): string {

@@ -18,7 +18,8 @@ beforeEach(() => {
 });
 
 function line(nth: number, text = 'x'): string {
-  const usage = { input: 1 + nth, output: 2, cost: { total: 0.001 } };
+  const cost = [undefined, { total: 0 }, { total: 0.001 }][nth % 3];
+  const usage = { input: 1 + nth, output: 2, cost };
   const timestamp = new Date(Date.UTC(2026, 10, 1) + nth * 1000).toISOString();
   const message = { role: 'assistant', content: [{ text }], provider: 'p', model: 'm', usage };
   return `${JSON.stringify({ type: 'message', id: String(nth), parentId: null, timestamp, message })}\n`;
@@ -117,6 +118,7 @@ test('threads read the same from the store, from where it was read to and as far
   await fc.assert(
     fc.asyncProperty(fc.array(transcript, { minLength: 1, maxLength: 5 }), async (given) => {
       const wanted: Wanted[] = [];
+      const isMoved: boolean[] = [];
       for (const { text, from, to, moved, complete } of given) {
         const whole = text.join('');
         const name = `t${nth++}`;
@@ -124,6 +126,7 @@ test('threads read the same from the store, from where it was read to and as far
         const begin = text.slice(0, Math.floor(from * text.length)).join('').length;
         const seam = Buffer.from(whole.slice(Math.max(0, begin - 32), begin));
         if (moved && seam.length > 0) seam[0] = 1;
+        isMoved.push(moved && seam.length > 0);
         const end = begin + Math.max(1, Math.floor(to * (whole.length - begin)));
         wanted.push(wantedOf(name, end, { from: begin, seam, complete }));
       }
@@ -132,6 +135,7 @@ test('threads read the same from the store, from where it was read to and as far
         wanted.map((one) => foundBy(readers.here, one, (...asked) => store.open(...asked))),
       );
       expect(there).toEqual(here);
+      expect(there.map(({ found }) => found[0] === 'moved')).toEqual(isMoved);
     }),
     { numRuns: 60 },
   );
