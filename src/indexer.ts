@@ -1,7 +1,7 @@
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import type { Config } from './config.ts';
-import { describe, NexusError } from './errors.ts';
 import { openOwnUsage } from './open.ts';
+import { toSend } from './senterror.ts';
 import type { Usage } from './usage.ts';
 import type { Asked, Told } from './commands/usagethread.ts';
 
@@ -27,18 +27,6 @@ async function answerTo({ method, given }: Asked, config: Config): Promise<unkno
   return await value;
 }
 
-/** An error as it can be sent. */
-function told(error: unknown): Told['error'] {
-  if (!(error instanceof NexusError))
-    return { code: undefined, message: describe(error), stack: stackOf(error) };
-  const { code, message, hint, retryAfter } = error;
-  return { code, message, hint, retryAfter };
-}
-
-function stackOf(error: unknown): string | undefined {
-  return error instanceof Error ? error.stack : undefined;
-}
-
 const stop = new AbortController();
 
 function listen(port: MessagePort, config: Config): void {
@@ -49,7 +37,7 @@ function listen(port: MessagePort, config: Config): void {
         if (asked.method === 'close') port.close();
       },
       (error: unknown) =>
-        port.postMessage({ id: asked.id, value: undefined, error: told(error) } satisfies Told),
+        port.postMessage({ id: asked.id, value: undefined, error: toSend(error) } satisfies Told),
     );
   });
 }

@@ -145,6 +145,7 @@ export async function openOwnUsage(config: Config, now?: () => Date): Promise<Us
       store,
       file: indexPath(config.dataDir),
       prices: config.prices,
+      directory: config.store.kind === 'local' ? storeDirectory(config) : undefined,
       ...(now === undefined ? {} : { now }),
     });
     return {

@@ -74,6 +74,10 @@ export interface UsageOptions {
   now?: () => Date;
   /** For days where a request names none. */
   timeZone?: string;
+  /** The directory of `store`, where it is a local one: with much to read, threads read from it themselves. */
+  directory?: string | undefined;
+  /** With so many bytes to read, threads are begun. Default 16 MiB. */
+  threadsFrom?: number | undefined;
 }
 
 const mostOpenings = 5;
@@ -89,6 +93,8 @@ export async function openUsage(options: UsageOptions): Promise<Usage> {
   const timeZone = options.timeZone ?? Intl.DateTimeFormat().resolvedOptions().timeZone;
   const nexus = openSessions(store, now);
   const storeId = await store.id();
+  const { directory, threadsFrom } = options;
+  const place = directory === undefined ? undefined : { directory, id: storeId };
   const seenPrices = openSeenPrices(store);
   let prices: PriceTable = { own: options.prices ?? [], seen: await seenPrices() };
   let opened = await open();
@@ -97,7 +103,10 @@ export async function openUsage(options: UsageOptions): Promise<Usage> {
   async function open(discard?: string): Promise<Opened> {
     const index = await openIndexFile(file, storeId, discard);
     try {
-      return { index, catchUp: await index.read(() => openCatchUp(index, store, nexus, now)) };
+      return {
+        index,
+        catchUp: await index.read(() => openCatchUp(index, store, nexus, now, { place, threadsFrom })),
+      };
     } catch (error) {
       index.close();
       if (!isDamaged(error) || index.identity === discard) throw told(error);

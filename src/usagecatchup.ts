@@ -1,15 +1,15 @@
 import { availableParallelism } from 'node:os';
-import { changedSince, type Named, overlapMs, pruneChanges, reliableMs } from './changes.ts';
 import { describe, failedWith, NexusError } from './errors.ts';
 import type { Card, Nexus } from './nexus.ts';
 import type { Store } from './stores/store.ts';
 import { slots } from './slots.ts';
 import { openCommits } from './usagecommits.ts';
 import { openCounting } from './usagecount.ts';
-import { factIn, type IndexFile, IndexGone, setFact } from './usagefile.ts';
-import { mailIn } from './usagemail.ts';
-import type { Part } from './usagereader.ts';
-import { openReaders } from './usagereaders.ts';
+import { type IndexFile, IndexGone } from './usagefile.ts';
+import { openLook } from './usagelook.ts';
+import type { Found } from './usageparts.ts';
+import { openReaders, type Readers } from './usagereaders.ts';
+import type { Place } from './usagereaderthread.ts';
 import { type Chunk, openStates, type State } from './usagestate.ts';
 
 export interface CatchUpProgress {
@@ -25,19 +25,23 @@ export interface CatchUpOptions {
   progress?: ((state: CatchUpProgress) => void) | undefined;
 }
 
-/** The whole list is compared this often, ms. */
-const listEveryMs = 86_400_000;
+export interface Reading {
+  /** The store, where it is a local one: threads read from it themselves. */
+  place?: Place | undefined;
+  /** With so many bytes to read, threads are begun. Default 16 MiB. */
+  threadsFrom?: number | undefined;
+}
+
 /** A time further ahead than this is none, ms. */
 const aheadMs = 366 * 86_400_000;
-/** More than so many that the feed names of an agent, and this part of its transcripts, are compared as a list. */
-const mostSingly = 50;
-const listShare = 1 / 20;
 /** Transcripts read at once. */
 const readers = 24;
 /** Transcripts in hand at once: what was read of the others waits to be written, many in one transaction. */
-const inHand = 64;
-/** From so many bytes on, another thread reads the lines. */
+const inHand = 192;
+/** From so many bytes on, other threads read. */
 const muchBytes = 16 * 1024 * 1024;
+/** As many as have work while one writes what they read: where they have to be given what they read, one is enough. */
+const threadsAtStore = 2;
 /** With more than these to be read anew, all is: what is counted of one is found by reading through all. */
 const mostAnew = 50;
 const mostTries = 20;
@@ -58,7 +62,7 @@ interface Run {
   refused: number;
   /** Transcripts whose calls were taken back. */
   takenBack: number;
-  readers: ReturnType<typeof openReaders>;
+  readers: Readers;
   /** Lets so many read at once. */
   reading: ReturnType<typeof slots>;
   read: (bytes: number) => void;
@@ -75,109 +79,15 @@ export function openCatchUp(
   store: Store,
   nexus: Pick<Nexus, 'stat' | 'read' | 'list'>,
   now: () => Date,
+  { place, threadsFrom = muchBytes }: Reading = {},
 ): (options: CatchUpOptions) => Promise<void> {
   const { db } = index;
   const counting = openCounting(db);
   const states = openStates(db, counting);
-  const addPending = db.prepare(
-    'INSERT INTO pending (agent, name, looks) VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET looks = looks + 1',
-  );
   const selectPending = db.prepare('SELECT agent, name, looks FROM pending ORDER BY agent, name');
   const dropPending = db.prepare('DELETE FROM pending WHERE agent = ? AND name = ? AND looks = ?');
-  const selectKnown = db.prepare(
-    'SELECT agent, name, length, complete, read_to, tail, key, trigger, host, unreadable FROM transcripts',
-  );
-  const countKnown = db.prepare('SELECT agent, count(*) AS count FROM transcripts GROUP BY agent');
   const { commit, expect } = openCommits(index, counting);
-
-  /** Finds what may have changed and notes it; answers the cards that were read on the way. */
-  async function look(): Promise<Map<string, Card>> {
-    const began = now().getTime();
-    const [lookedAt, listedAt] = await index.read(() => [
-      Number(factIn(db, 'looked_at') ?? Number.NaN),
-      Number(factIn(db, 'listed_at') ?? Number.NaN),
-    ]);
-    const recent = began - lookedAt < reliableMs && lookedAt <= began + overlapMs;
-    const due = !(recent && began - listedAt < listEveryMs && listedAt <= began + overlapMs);
-    const feed = due ? undefined : await soundFeed(lookedAt - overlapMs, began);
-    const whole = feed === undefined;
-    const damaged: Named[] = [];
-    const cards = whole ? await listed(damaged) : new Map<string, Card>();
-    const named = [
-      ...(whole ? await index.read(() => differing(cards)) : await changed(feed, cards, damaged)),
-      ...damaged,
-    ];
-    await commit(() => {
-      for (const { agent, transcript } of named) addPending.run(agent, transcript);
-      setFact(db, 'looked_at', String(began));
-      if (whole) setFact(db, 'listed_at', String(began));
-    });
-    if (whole) await pruneChanges(store, began);
-    return cards;
-  }
-
-  /** `undefined` where only the whole list tells what has changed. */
-  async function soundFeed(from: number, to: number): Promise<Named[] | undefined> {
-    try {
-      return await changedSince(store, from, to);
-    } catch (error) {
-      if (!failedWith(error, 'corrupt')) throw error;
-      return undefined;
-    }
-  }
-
-  /** Those whose cards are damaged are looked at as if they had changed: that finds and notes why they cannot be read. */
-  async function listed(damaged: Named[]): Promise<Map<string, Card>> {
-    const cards = new Map<string, Card>();
-    for await (const card of nexus.list({ damaged: (one) => damaged.push(one) }))
-      cards.set(`${card.agent}/${card.transcript}`, card);
-    return cards;
-  }
-
-  /**
-   * Of what the feed names, what may have changed: within the overlap every look sees the same names again. Of an agent
-   * of which it names many the cards are listed, into `cards`, instead of looking at each of them.
-   */
-  async function changed(
-    named: readonly Named[],
-    cards: Map<string, Card>,
-    damaged: Named[],
-  ): Promise<Named[]> {
-    const byAgent = Map.groupBy(named, ({ agent }) => agent);
-    const known = new Map(
-      (await index.read(() => countKnown.all())).map((row) => [String(row['agent']), Number(row['count'])]),
-    );
-    for (const [agent, { length }] of byAgent) {
-      if (length <= mostSingly || length < (known.get(agent) ?? 0) * listShare) continue;
-      byAgent.delete(agent);
-      for await (const card of nexus.list({ agent, damaged: (one) => damaged.push(one) }))
-        cards.set(`${agent}/${card.transcript}`, card);
-    }
-    const differ = new Set((await index.read(() => differing(cards))).map(nameOf));
-    return named.filter((one) => byAgent.has(one.agent) || differ.has(nameOf(one)));
-  }
-
-  /** Transcripts that are stored and not read so far, or read and no longer stored. */
-  function differing(cards: Map<string, Card>): { agent: string; transcript: string }[] {
-    const differ = new Map<string, { agent: string; transcript: string }>(cards);
-    for (const row of selectKnown.all()) {
-      const [agent, transcript] = [String(row['agent']), String(row['name'])];
-      const name = `${agent}/${transcript}`;
-      const card = cards.get(name);
-      const same =
-        card !== undefined &&
-        row['length'] === card.length &&
-        row['complete'] === (card.complete ? 1 : 0) &&
-        row['key'] === (card.sessionKey ?? null) &&
-        row['trigger'] === (card.trigger ?? null) &&
-        row['host'] === (card.host ?? null) &&
-        row['unreadable'] === null &&
-        row['read_to'] === card.length;
-      if (same) differ.delete(name);
-      else differ.set(name, { agent, transcript });
-    }
-    return [...differ.values()];
-  }
+  const look = openLook({ index, store, nexus, now, commit, muchBytes: threadsFrom });
 
   /**
    * Reads one transcript as far as its card says, again where another process was faster. What cannot be read is noted
@@ -196,7 +106,8 @@ export function openCatchUp(
         const how = await readTo(run, card, () => dropPending.run(agent, name, looks));
         if (how !== 'again') return;
       } catch (error) {
-        if (!(error instanceof NexusError) || failedWith(error, 'busy')) throw error;
+        const isOurs = failedWith(error, 'busy') || run.readers.hasEnded();
+        if (isOurs || !(error instanceof NexusError)) throw error;
         reason = describe(error);
         // Removed, or set back, since the card was read: another look at it tells.
         const moved = failedWith(error, 'not_found', 'range') || run.cards.has(`${agent}/${name}`);
@@ -254,12 +165,11 @@ export function openCatchUp(
       });
       return 'read';
     }
-    const seam = Buffer.from(state?.seam ?? []);
+    const seam = state?.seam ?? new Uint8Array();
     let from = readTo;
 
-    const submit = async (part: Part, last: boolean): Promise<boolean> => {
-      const { lines, ended } = part;
-      const mail = lines.asked === undefined ? undefined : mailIn(lines.asked, card.agent);
+    const submit = async ({ part, last }: Found): Promise<boolean> => {
+      const { lines, mail, ended } = part;
       const chunk: Chunk = { from, lines, seam: part.seam.length > 0 ? part.seam : seam, tail: ended, mail };
       let took = false;
       await commit(() => {
@@ -275,47 +185,35 @@ export function openCatchUp(
     };
 
     const isStopped = (): boolean => run.signal?.aborted === true;
-    const following = card.complete ? 'never' : 'nothing';
+    const pieces = (_: string, begin: number, to: number): AsyncIterable<Uint8Array> =>
+      nexus.read(card.agent, card.transcript, begin, to);
 
     /** Takes up all but the last part, which it gives back: who waits for that one's transaction reads nothing. */
-    const read = async (): Promise<Part | 'again' | 'stopped'> => {
+    const read = async (): Promise<Found | 'again' | 'stopped'> => {
       if (isStopped()) return 'stopped';
-      const reader = run.readers.open({
-        lines: state?.lines ?? 0,
-        asked: state?.asked ?? false,
-        latest: now().getTime() + aheadMs,
-      });
-      const begin = readTo - seam.length;
-      let position = begin;
-      try {
-        for await (const piece of nexus.read(card.agent, card.transcript, begin, card.length)) {
-          let bytes = Buffer.from(piece.buffer, piece.byteOffset, piece.byteLength);
-          const compared = position - begin;
-          position += bytes.length;
-          if (compared < seam.length) {
-            const part = bytes.subarray(0, seam.length - compared);
-            if (!part.equals(seam.subarray(compared, compared + part.length)) && state !== undefined)
-              return await anew(run, card, state);
-            bytes = bytes.subarray(part.length);
-          }
-          run.read(bytes.length);
-          const last = position === card.length;
-          const part = await reader.read(bytes, last ? following : 'more');
-          if (part === undefined) continue;
-          if (last) return part;
-          if (!(await submit(part, false))) return 'again';
-          if (isStopped()) return 'stopped';
-        }
-        // It ended before the length that its card says: the next look at it tells why.
-        return 'again';
-      } finally {
-        reader.close();
+      const latest = now().getTime() + aheadMs;
+      const wanted = {
+        agent: card.agent,
+        blob: `sessions/${card.path}`,
+        from: readTo,
+        to: card.length,
+        seam,
+        complete: card.complete,
+        before: { lines: state?.lines ?? 0, asked: state?.asked ?? false, latest },
+      };
+      for await (const found of run.readers.partsOf(wanted, pieces, run.read)) {
+        if (found === 'moved') return state === undefined ? 'again' : await anew(run, card, state);
+        if (found.last) return found;
+        if (!(await submit(found))) return 'again';
+        if (isStopped()) return 'stopped';
       }
+      // It ended before the length that its card says: the next look at it tells why.
+      return 'again';
     };
     const last = await run.reading(read);
     if (typeof last === 'string') return last;
     run.refused = 0;
-    return (await submit(last, true)) ? 'read' : 'again';
+    return (await submit(last)) ? 'read' : 'again';
   }
 
   async function anew(run: Run, card: Card, state: State): Promise<'again'> {
@@ -328,7 +226,25 @@ export function openCatchUp(
   }
 
   return async ({ signal, progress }) => {
-    const cards = await look();
+    const threads = availableParallelism() === 1 ? 0 : place === undefined ? 1 : threadsAtStore;
+    let begun: Readers | undefined;
+    try {
+      // They take their time to begin: on first use they do while the list is read.
+      const cards = await look(() => (begun ??= openReaders(threads, place)));
+      await readAll(cards, (isMuch) => (begun ??= openReaders(isMuch ? threads : 0, place)), {
+        signal,
+        progress,
+      });
+    } finally {
+      await begun?.close();
+    }
+  };
+
+  async function readAll(
+    cards: Map<string, Card>,
+    readersFor: (isMuch: boolean) => Readers,
+    { signal, progress }: CatchUpOptions,
+  ): Promise<void> {
     const pending = (await index.read(() => selectPending.all())).map(
       (row): Pending => ({
         agent: String(row['agent']),
@@ -349,13 +265,13 @@ export function openCatchUp(
         .flatMap(({ agent, name }) => cards.get(`${agent}/${name}`) ?? [])
         .reduce((sum, card) => sum + Math.max(0, bytesOf(card)), 0),
     );
-    const isMuch = told.bytesTotal > muchBytes;
+    const isMuch = told.bytesTotal > threadsFrom;
     const run: Run = {
       cards,
       signal,
       refused: 0,
       takenBack: 0,
-      readers: openReaders(isMuch && availableParallelism() > 1),
+      readers: readersFor(isMuch),
       reading: slots(readers),
       read(bytes) {
         told.bytes += bytes;
@@ -379,17 +295,9 @@ export function openCatchUp(
     };
     const expected = isMuch ? 1 : 0;
     expect(inHand * expected);
-    try {
-      await Promise.all(
-        Array.from({ length: isMuch ? inHand : readers }, () => settling().finally(() => expect(-expected))),
-      );
-    } finally {
-      await run.readers.close();
-    }
+    await Promise.all(
+      Array.from({ length: isMuch ? inHand : readers }, () => settling().finally(() => expect(-expected))),
+    );
     if (failed !== undefined) throw failed.error;
-  };
-}
-
-function nameOf({ agent, transcript }: Named): string {
-  return `${agent}/${transcript}`;
+  }
 }

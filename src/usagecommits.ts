@@ -5,7 +5,7 @@ import { type IndexFile, IndexGone } from './usagefile.ts';
 
 const mostTogether = 16;
 /** Where much is to be read, what is to be written waits so long for more of it, ms. */
-const gatherMs = 10;
+const gatherMs = 30;
 
 interface Waiting {
   work: () => void;

@@ -92,6 +92,8 @@ export function openCounting(db: DatabaseSync): Counting {
   const models = new Map<string, Map<string, number>>();
   const sessions = new Map<number, Session>();
   const sums = new Map<string, Sum>();
+  /** Of `sums`, the one that was asked for last. */
+  let latest: Sum | undefined;
 
   function sessionOf(transcript: number): Session {
     let session = sessions.get(transcript);
@@ -120,15 +122,30 @@ export function openCounting(db: DatabaseSync): Counting {
     return id;
   }
 
-  function bump(session: number, [at, model, ...tokens]: Key, cost: number | null, sign: 1 | -1): void {
-    const kind = (cost ?? 0) > 0 ? costKinds.recorded : cost === null ? costKinds.none : costKinds.zero;
-    const quarter = Math.floor(at / quarterMs);
+  /** The calls of a transcript are many in a quarter of an hour. */
+  function sumOf(session: number, quarter: number, model: number, kind: number): Sum {
+    const key = latest?.key;
+    if (
+      latest !== undefined &&
+      key?.[0] === session &&
+      key[1] === quarter &&
+      key[2] === model &&
+      key[3] === kind
+    )
+      return latest;
     const id = `${session} ${quarter} ${model} ${kind}`;
     let sum = sums.get(id);
     if (sum === undefined) {
       sum = { key: [session, quarter, model, kind], sums: [0, 0, 0, 0, 0, 0], taken: false };
       sums.set(id, sum);
     }
+    latest = sum;
+    return sum;
+  }
+
+  function bump(session: number, [at, model, ...tokens]: Key, cost: number | null, sign: 1 | -1): void {
+    const kind = (cost ?? 0) > 0 ? costKinds.recorded : cost === null ? costKinds.none : costKinds.zero;
+    const sum = sumOf(session, Math.floor(at / quarterMs), model, kind);
     sum.taken ||= sign < 0;
     sum.sums[0] += sign;
     sum.sums[1] += sign * tokens[0];
@@ -155,6 +172,7 @@ export function openCounting(db: DatabaseSync): Counting {
       sessions.clear();
       models.clear();
       sums.clear();
+      latest = undefined;
     },
 
     add({ transcript, session, agent }, call) {
@@ -220,6 +238,7 @@ export function openCounting(db: DatabaseSync): Counting {
         if (taken) dropRollup.run(...key);
       }
       sums.clear();
+      latest = undefined;
     },
   };
 }

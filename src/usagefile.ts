@@ -163,7 +163,8 @@ async function connect(file: string, storeId: string): Promise<IndexFile> {
     const opened = new DatabaseSync(file, { timeout: 0 });
     db = opened;
     const identity = identityOf(file);
-    opened.exec('PRAGMA journal_mode = WAL');
+    // Also where another process just opens or closes it, or was killed.
+    await whenFree(file, () => opened.exec('PRAGMA journal_mode = WAL'));
     opened.exec('PRAGMA synchronous = NORMAL');
     // Pages: 32 MiB. A first reading writes the same pages again and again.
     opened.exec('PRAGMA wal_autocheckpoint = 8000');

@@ -1,88 +1,95 @@
-import { Worker } from 'node:worker_threads';
-import { NexusError } from './errors.ts';
-import { type Before, type Following, openReader, type Part } from './usagereader.ts';
+import { type Found, partsOf, type Pieces, type Wanted } from './usageparts.ts';
+import { openReader } from './usagereader.ts';
+import { beginReaderThread, type Place, type ReaderThread } from './usagereaderthread.ts';
+import { unpacked } from './usagesent.ts';
 
-/** A piece of the transcript `id`, or that nothing more of it is wanted. */
-export interface Sent {
-  id: number;
-  /** With the first piece. */
-  before?: Before;
-  piece?: Uint8Array;
-  following: Following;
-}
-
-/** What a piece has made due, in the order of the pieces. */
-export interface Answered {
-  part: Part | undefined;
-}
-
-export interface Reader {
-  /** The piece is the reader's from then on. */
-  read: (piece: Uint8Array, following: Following) => Promise<Part | undefined>;
-  close: () => void;
-}
-
-/** Readers of transcripts: in a thread of their own where that is wanted, else here. */
-export function openReaders(withThread: boolean): {
-  open: (before: Before) => Reader;
+export interface Readers {
+  /** As `partsOf`; where threads read from the store, `pieces` is not asked. */
+  partsOf: (wanted: Wanted, pieces: Pieces, told: (bytes: number) => void) => AsyncIterable<Found | 'moved'>;
+  /** A thread has ended that should not have: what it was to read fails, and so does all that comes later. */
+  hasEnded: () => boolean;
   close: () => Promise<void>;
-} {
-  const thread = withThread ? begin() : undefined;
+}
+
+interface Thread extends ReaderThread {
+  /** Bytes that it was asked for and has not come to. */
+  load: number;
+}
+
+/**
+ * Readers of transcripts, in so many threads; without any, here. With a `place`, threads also read from the store. Of a
+ * transcript the next part is only read when it is asked for.
+ */
+export function openReaders(threads: number, place?: Place): Readers {
+  const begun = Array.from({ length: threads }, (): Thread => ({ ...beginReaderThread(place), load: 0 }));
   let opened = 0;
-  let failed: { error: unknown } | undefined;
-  let waiting: PromiseWithResolvers<Part | undefined>[] = [];
 
-  function begin(): Worker {
-    // Beside this file in the source, one directory up from its chunk when built.
-    const file = import.meta.url.endsWith('.ts') ? './usagereading.ts' : '../usagereading.js';
-    const worker = new Worker(new URL(file, import.meta.url));
-    worker.on('message', ({ part }: Answered) => waiting.shift()?.resolve(part));
-    worker.once('error', over);
-    worker.once('exit', () => over(new Error('It has ended.')));
-    return worker;
-  }
-
-  function over(cause: unknown): void {
-    failed ??= {
-      error: new NexusError('unavailable', 'The thread that reads transcripts has ended.', { cause }),
-    };
-    for (const one of waiting) one.reject(failed.error);
-    waiting = [];
-  }
-
-  function here(before: Before): Reader {
-    const read = openReader(before);
-    return { read: async (piece, following) => await Promise.resolve(read(piece, following)), close() {} };
-  }
-
-  function there(worker: Worker, before: Before): Reader {
+  async function* fromStore(
+    thread: Thread,
+    wanted: Wanted,
+    told: (bytes: number) => void,
+  ): AsyncGenerator<Found | 'moved', void, undefined> {
     const id = opened++;
-    let begun = false;
-    return {
-      async read(piece, following) {
-        if (failed !== undefined) throw failed.error;
-        const answer = Promise.withResolvers<Part | undefined>();
-        waiting.push(answer);
-        const sent: Sent = begun ? { id, piece, following } : { id, before, piece, following };
-        begun = following === 'more';
-        worker.postMessage(sent, owned(piece));
-        return await answer.promise;
-      },
-      close() {
-        if (begun) worker.postMessage({ id, following: 'nothing' } satisfies Sent, []);
-      },
-    };
+    let left = wanted.to - wanted.from;
+    thread.load += left;
+    let more = true;
+    try {
+      for (let begins = true; more; begins = false) {
+        const asked = begins ? ({ what: 'read', id, wanted } as const) : ({ what: 'go', id } as const);
+        const { found, bytes } = await thread.ask(asked);
+        thread.load -= bytes;
+        left -= bytes;
+        told(bytes);
+        more = found !== undefined && found !== 'moved' && !found.last;
+        if (found !== undefined)
+          yield found === 'moved' ? found : { part: unpacked(found.part), last: found.last };
+      }
+    } catch (error) {
+      more = false;
+      throw error;
+    } finally {
+      thread.load -= left;
+      if (more) thread.end(id);
+    }
+  }
+
+  async function* fromPieces(
+    thread: Thread,
+    wanted: Wanted,
+    pieces: Pieces,
+    told: (bytes: number) => void,
+  ): AsyncGenerator<Found | 'moved', void, undefined> {
+    const id = opened++;
+    let begins = true;
+    let more = false;
+    try {
+      yield* partsOf(
+        wanted,
+        pieces,
+        async (piece, following) => {
+          const start = begins ? { agent: wanted.agent, before: wanted.before } : undefined;
+          begins = false;
+          more = following === 'more';
+          const { found } = await thread.ask({ what: 'piece', id, start, piece, following });
+          return found === undefined || found === 'moved' ? undefined : unpacked(found.part);
+        },
+        told,
+      );
+    } finally {
+      if (more) thread.end(id);
+    }
   }
 
   return {
-    open: (before) => (thread === undefined ? here(before) : there(thread, before)),
+    partsOf(wanted, pieces, told) {
+      const [first, ...others] = begun;
+      if (first === undefined) return partsOf(wanted, pieces, openReader(wanted.before, wanted.agent), told);
+      const thread = others.reduce((least, one) => (one.load < least.load ? one : least), first);
+      return place === undefined ? fromPieces(thread, wanted, pieces, told) : fromStore(thread, wanted, told);
+    },
+    hasEnded: () => begun.some((thread) => thread.hasEnded()),
     async close() {
-      await thread?.terminate();
+      await Promise.all(begun.map((thread) => thread.close()));
     },
   };
-}
-
-/** The memory to hand over; what is part of something larger is copied. */
-function owned({ buffer, byteLength }: Uint8Array): ArrayBuffer[] {
-  return buffer instanceof ArrayBuffer && byteLength === buffer.byteLength ? [buffer] : [];
 }

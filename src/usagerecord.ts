@@ -180,9 +180,16 @@ export function timeOf(value: unknown, latest = Number.POSITIVE_INFINITY): numbe
   return at >= earliest && at <= latest && at < 8.64e15 ? at : undefined;
 }
 
+/** The text that was asked for last: of a call, once for its transcript and once for itself. */
+const latestTime = { text: '', at: Number.NaN };
+
 function parsedTime(text: string): number {
+  if (text === latestTime.text) return latestTime.at;
   const isLocal = !text.endsWith('Z') && /^\d{4}-\d\d-\d\d[T ][\d:.]+$/.test(text);
-  return Date.parse(isLocal ? `${text}Z` : text);
+  const at = Date.parse(isLocal ? `${text}Z` : text);
+  latestTime.text = text;
+  latestTime.at = at;
+  return at;
 }
 
 function textOf(value: unknown): string {

@@ -76,8 +76,10 @@ export function openStates(db: DatabaseSync, counting: Counting): States {
   const describe = db.prepare(
     'UPDATE transcripts SET length = ?, complete = ?, key = ?, trigger = ?, host = ? WHERE id = ?',
   );
+  // One statement: each that changes a text of a row sums all of them up anew.
   const advance = db.prepare(
-    `UPDATE transcripts SET read_to = ?, lines = ?, seam = ?, tail = ?, asked = ?, unreadable = NULL,
+    `UPDATE transcripts SET length = ?, complete = ?, key = ?, trigger = ?, host = ?,
+       read_to = ?, lines = ?, seam = ?, tail = ?, asked = ?, unreadable = NULL,
        header_at = coalesce(header_at, ?), first_at = coalesce(first_at, ?),
        last_at = max(coalesce(last_at, 0), coalesce(?, 0)),
        batch = coalesce(batch, ?), source = coalesce(source, ?) WHERE id = ?`,
@@ -163,11 +165,10 @@ export function openStates(db: DatabaseSync, counting: Counting): States {
   }
 
   /** True where the card says another thing of the session than it did. */
-  function note(state: State, card: Pick<Card, 'length' | 'complete' | keyof About>): boolean {
-    const key = card.sessionKey ?? null;
-    const trigger = card.trigger ?? null;
-    const host = card.host ?? null;
-    describe.run(card.length, card.complete ? 1 : 0, key, trigger, host, state.transcript);
+  function note(state: State, card: Said): boolean {
+    const said = saidBy(card);
+    const [, , key, trigger, host] = said;
+    describe.run(...said, state.transcript);
     return key !== state.key || trigger !== state.trigger || host !== state.host;
   }
 
@@ -189,10 +190,8 @@ export function openStates(db: DatabaseSync, counting: Counting): States {
         selectSession.get(agent, name),
         () => insertSession.run(agent, name).lastInsertRowid,
       );
-      insertTranscript.run(session, card.agent, card.transcript);
-      const made = stateOf(card.agent, card.transcript);
-      if (made === undefined) throw new Error('The row that was just made is not there.');
-      return made;
+      const { lastInsertRowid } = insertTranscript.run(session, card.agent, card.transcript);
+      return { ...unread, transcript: Number(lastInsertRowid), session, agent };
     },
 
     described(state, card) {
@@ -202,6 +201,7 @@ export function openStates(db: DatabaseSync, counting: Counting): States {
     apply(state, card, { lines, from, seam, tail, mail }) {
       const asked = state.asked || lines.asked !== undefined;
       advance.run(
+        ...saidBy(card),
         from + lines.bytes,
         state.lines + lines.lines,
         seam,
@@ -214,7 +214,6 @@ export function openStates(db: DatabaseSync, counting: Counting): States {
         mail?.source ?? null,
         state.transcript,
       );
-      note(state, card);
       for (const item of mail?.items ?? []) addItem.run(state.transcript, item);
       for (const [kind, { count, line }] of lines.odd) addOdd.run(state.transcript, kind, count, line);
       refresh(state);
@@ -237,6 +236,30 @@ export function openStates(db: DatabaseSync, counting: Counting): States {
       refresh(state);
     },
   };
+}
+
+/** A row as it is made. */
+const unread: Omit<State, keyof Place> = {
+  length: 0,
+  complete: false,
+  readTo: 0,
+  lines: 0,
+  seam: new Uint8Array(),
+  tail: false,
+  asked: false,
+  headerAt: null,
+  firstAt: null,
+  key: null,
+  trigger: null,
+  host: null,
+  unreadable: null,
+};
+
+type Said = Pick<Card, 'length' | 'complete' | keyof About>;
+
+/** As `describe` and `advance` take it. */
+function saidBy({ length, complete, sessionKey, trigger, host }: Said) {
+  return [length, complete ? 1 : 0, sessionKey ?? null, trigger ?? null, host ?? null] as const;
 }
 
 function textOf(value: unknown): string | null {

@@ -64,7 +64,7 @@ const layers: [name: string, files: RegExp][] = [
   ['stores', /^stores\/(?!store\.ts)/],
   [
     'words and rules',
-    /^(agents|transcripts|nexus|mailbox|payload|transfer|exactjson|jsontext|configfile|logline|settings|jsonschema|context|format|table|nearest|slots)\.ts$|^stores\/store\.ts$/,
+    /^(agents|transcripts|nexus|mailbox|payload|transfer|exactjson|jsontext|configfile|logline|settings|jsonschema|context|format|table|nearest|slots|senterror)\.ts$|^stores\/store\.ts$/,
   ],
   ['locks and disk', /^(processlock|lastingnames|diskerrors|walcheck)\.ts$/],
   ['errors', /^errors\.ts$/],
@@ -160,7 +160,7 @@ describe('each effect has one home', () => {
     [
       'threads',
       /^node:worker_threads$/,
-      /^(indexer|stores\/local-damage|usagereaders|usagereading|commands\/usagethread)\.ts$/,
+      /^(indexer|stores\/local-damage|usagereaderthread|usagereading|commands\/usagethread)\.ts$/,
     ],
     ['execa', /^execa$/, /^(openclaw\/cli|systemd\/command)\.ts$/],
     ['the network', /^node:(https?|net|tls|http2|dgram|dns.*)$/, /^http\//],

@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import type { Config } from '../config.ts';
-import { type ErrorCode, NexusError } from '../errors.ts';
+import { NexusError } from '../errors.ts';
+import { received, type SentError } from '../senterror.ts';
 import type { Standing, Usage } from '../usage.ts';
 
 /** What is asked of the thread, and what it answers. */
@@ -14,15 +15,7 @@ export interface Told<Value = unknown> {
   id: number;
   value: Value;
   /** Without a code it is a bug. */
-  error?:
-    | {
-        code: ErrorCode | undefined;
-        message: string;
-        hint?: string | undefined;
-        retryAfter?: number | undefined;
-        stack?: string | undefined;
-      }
-    | undefined;
+  error?: SentError;
 }
 
 interface Waiting {
@@ -56,7 +49,7 @@ export function openUsageThread(config: Config): Usage {
       const one = waiting.get(id);
       waiting.delete(id);
       if (error === undefined) one?.resolve(value);
-      else one?.reject(errorFrom(error));
+      else one?.reject(received(error));
     });
     worker.once('error', (error: unknown) => over(error));
     worker.once('exit', () => over(undefined));
@@ -132,12 +125,4 @@ export function openUsageThread(config: Config): Usage {
       }
     },
   };
-}
-
-function errorFrom({ code, message, hint, retryAfter, stack }: NonNullable<Told['error']>): Error {
-  if (code === undefined) return Object.assign(new Error(message), { stack });
-  return new NexusError(code, message, {
-    ...(hint === undefined ? {} : { hint }),
-    ...(retryAfter === undefined ? {} : { retryAfter }),
-  });
 }

@@ -7,6 +7,7 @@ import { failedWith, NexusError } from '../errors.ts';
 import { type LockFile, openLockFile } from '../processlock.ts';
 import type { Database } from './local-database.ts';
 import { filesBelow, tooShort } from './local-files.ts';
+import { blobError, localReading, rotten, type Way } from './local-reading.ts';
 import { type Entry, continued, entryOf, entrySum } from './local-sums.ts';
 import { type Store, checkBody, checkName, checkPrefix } from './store.ts';
 
@@ -15,7 +16,6 @@ export type Blobs = Pick<Store, 'create' | 'append' | 'open' | 'stat' | 'list' |
 };
 
 const stripes = 64;
-const pieceBytes = 1024 * 1024;
 const pageSize = 500;
 
 /**
@@ -25,7 +25,8 @@ const pageSize = 500;
  */
 export function localBlobs(database: Database, blobs: string, locks: string, waitMs: number): Blobs {
   const { sqlite } = database;
-  const selectEntry = sqlite.prepare('SELECT length, crc, sum FROM blobs WHERE name = ?');
+  const { open, fileOf, entryNow, knownOf } = localReading(database, blobs, inTurns);
+  const hasEntry = sqlite.prepare('SELECT 1 FROM blobs WHERE name = ?');
   const selectPage = sqlite.prepare(
     'SELECT name, length, crc, sum FROM blobs WHERE name >= ? AND name < ? ORDER BY name LIMIT ?',
   );
@@ -38,44 +39,10 @@ export function localBlobs(database: Database, blobs: string, locks: string, wai
   const updateEntry = sqlite.prepare(
     'UPDATE blobs SET length = ?, crc = ?, sum = ? WHERE name = ? AND length = ?',
   );
-  const selectBefore = sqlite.prepare('SELECT * FROM blobs WHERE name < ? ORDER BY name DESC LIMIT 1');
-  const selectAfter = sqlite.prepare('SELECT * FROM blobs WHERE name > ? ORDER BY name LIMIT 1');
-  for (const select of [selectEntry, selectPage, selectBefore, selectAfter]) select.setReadBigInts(true);
+  selectPage.setReadBigInts(true);
   const deleteLength = sqlite.prepare('DELETE FROM blobs WHERE name = ?');
   const files = filesBelow(blobs);
   const lockFiles = new Map<number, LockFile>();
-
-  const fileOf = (name: string): string => join(blobs, ...name.split('/'));
-
-  function entryNow(name: string): Entry | undefined {
-    const row = selectEntry.get(name);
-    return row === undefined ? undefined : entryOf(name, row, database.summed);
-  }
-
-  async function knownOf(name: string): Promise<Entry | undefined> {
-    const entry = await database.read(() => entryNow(name));
-    if (entry === undefined && ((await sizeIfThere(fileOf(name))) ?? 0) > 0)
-      return await database.read(() => confirmAbsent(name));
-    return entry;
-  }
-
-  /**
-   * A file without a row is what an interrupted write has left, or all that is left of a blob whose row has rotted. What
-   * misled the search for it lies beside the place where it ended, or breaks the order of the tree.
-   */
-  function confirmAbsent(name: string): Entry | undefined {
-    const entry = entryNow(name);
-    if (entry !== undefined) return entry;
-    try {
-      for (const beside of [selectBefore.get(name), selectAfter.get(name)])
-        if (beside !== undefined) entryOf(String(beside['name']), beside, database.summed);
-    } catch (error) {
-      throw lost(name, error);
-    }
-    const said = sqlite.prepare('PRAGMA integrity_check(blobs)').get()?.['integrity_check'];
-    if (said !== 'ok') throw lost(name, said);
-    return undefined;
-  }
 
   async function locked<T>(name: string, work: () => Promise<T>): Promise<T> {
     const stripe = (createHash('sha256').update(name).digest()[0] ?? 0) % stripes;
@@ -122,38 +89,6 @@ export function localBlobs(database: Database, blobs: string, locks: string, wai
       throw new NexusError('invalid', `${name} and ${other} cannot both be stored on this file system.`);
   }
 
-  /**
-   * An open file and the length to read of it. The length was committed before the file was opened and the blob was
-   * still there afterwards: whatever was removed and made anew in between, these are bytes of one blob.
-   */
-  async function openCommitted(name: string): Promise<{ handle: FileHandle } & Entry> {
-    const file = fileOf(name);
-    for (let tries = 1; ; tries++) {
-      const known = await knownOf(name);
-      if (known === undefined) throw new NexusError('not_found', `${name} is not stored.`);
-      const { length } = known;
-      const handle = await openIfThere(file);
-      try {
-        // Of an open file it waits for nothing, and a turn of the event loop costs more.
-        const size = handle === undefined ? undefined : fstatSync(handle.fd).size;
-        const after = (await knownOf(name))?.length;
-        if (
-          handle !== undefined &&
-          size !== undefined &&
-          size >= length &&
-          after !== undefined &&
-          after >= length
-        )
-          return { handle, ...known };
-        if (tries === 3) throw tooShort(file, size, length);
-      } catch (error) {
-        await handle?.close();
-        throw error;
-      }
-      await handle?.close();
-    }
-  }
-
   return {
     async create(name, body) {
       checkBody(name, body, 'create');
@@ -177,36 +112,7 @@ export function localBlobs(database: Database, blobs: string, locks: string, wai
       return await locked(name, async () => await write(name, await place(), body));
     },
 
-    async *open(name, from = 0, to = Number.POSITIVE_INFINITY) {
-      checkName(name);
-      const file = fileOf(name);
-      try {
-        const { handle, length, crc } = await openCommitted(name);
-        try {
-          if (!Number.isSafeInteger(from) || from < 0 || from > length)
-            throw new NexusError('range', `${name} has ${length} bytes; there is no byte ${from}.`, {
-              length,
-            });
-          const end = Math.min(to, length);
-          // Of a part nothing is known.
-          let sum = from === 0 && end === length && crc !== null ? 0 : null;
-          for (let position = from; position < end; ) {
-            const piece = Buffer.allocUnsafeSlow(Math.min(pieceBytes, end - position));
-            const { bytesRead } = await handle.read(piece, 0, piece.length, position);
-            if (bytesRead === 0) throw tooShort(file, position, length);
-            position += bytesRead;
-            const bytes = piece.subarray(0, bytesRead);
-            sum = continued(sum, bytes);
-            if (position === end && sum !== null && sum !== crc) throw rotten(file);
-            yield bytes;
-          }
-        } finally {
-          await handle.close();
-        }
-      } catch (error) {
-        throw blobError(error, name, file);
-      }
-    },
+    open,
 
     async stat(name) {
       checkName(name);
@@ -250,7 +156,7 @@ export function localBlobs(database: Database, blobs: string, locks: string, wai
     async remove(name) {
       checkName(name);
       await locked(name, async () => {
-        if (await database.read(() => selectEntry.get(name) !== undefined))
+        if (await database.read(() => hasEntry.get(name) !== undefined))
           await database.commit(() => {
             deleteLength.run(name);
           });
@@ -265,35 +171,26 @@ export function localBlobs(database: Database, blobs: string, locks: string, wai
   };
 }
 
-function lost(name: string, cause: unknown): NexusError {
-  return new NexusError('corrupt', `How long ${name} is cannot be found: store.sqlite is damaged.`, {
-    hint: 'Restore store.sqlite from a backup.',
-    cause,
-  });
-}
-
-function rotten(file: string): NexusError {
-  return new NexusError('corrupt', `${file} is not what was stored: its bytes have changed.`, {
-    hint: 'Restore it from a backup.',
-  });
-}
-
 function misplaced(name: string, offset: number, length: number): NexusError {
   return new NexusError('conflict', `${name} has ${length} bytes, not ${offset}.`, { length });
 }
 
-function blobError(error: unknown, name: string, file: string): unknown {
-  const code = errnoOf(error);
-  if (code === 'ENOTDIR' || code === 'EISDIR' || code === 'ERR_FS_EISDIR')
-    return new NexusError(
-      'invalid',
-      `${name} cannot be stored beside a blob whose name begins or ends inside it.`,
-      {
-        cause: error,
-      },
+/** Pieces are their reader's own. */
+const inTurns: Way = {
+  async open(file) {
+    const handle = await openIfThere(file);
+    return (
+      handle && {
+        // Of an open file it waits for nothing, and a turn of the event loop costs more.
+        size: () => fstatSync(handle.fd).size,
+        memory: (bytes) => Buffer.allocUnsafeSlow(bytes),
+        read: async (piece, position) => (await handle.read(piece, 0, piece.length, position)).bytesRead,
+        close: () => handle.close(),
+      }
     );
-  return diskError(error, file);
-}
+  },
+  sizeOf: sizeIfThere,
+};
 
 async function openIfThere(file: string): Promise<FileHandle | undefined> {
   try {

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { statSync } from 'node:fs';
+import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { diskError, isBusy } from '../diskerrors.ts';
@@ -64,6 +65,9 @@ const sums = `
   PRAGMA user_version = ${schemaVersion};`;
 const summedFact = "INSERT OR REPLACE INTO facts (name, value) VALUES ('sums', 'all')";
 
+/** Where a local store has its database. */
+export const databaseIn = (root: string): string => join(root, 'store.sqlite');
+
 /** Opens it, and makes it when it is absent. `waitMs`: how long to wait for other processes before `unavailable`. */
 export async function openDatabase(file: string, waitMs: number): Promise<Database> {
   createPrivateFile(file);
@@ -82,6 +86,43 @@ export async function openDatabase(file: string, waitMs: number): Promise<Databa
     sqlite.close();
     throw error;
   }
+}
+
+/**
+ * Opens one that is there to read it, beside a connection that has looked whether it is sound. `unavailable` where it is
+ * not the one with this `id`. Nothing may be handed to `commit`.
+ */
+export async function openThere(file: string, id: string, waitMs: number): Promise<Database> {
+  if (identityOf(file) === undefined) throw replaced(file);
+  let sqlite: DatabaseSync;
+  try {
+    sqlite = new DatabaseSync(file, { readOnly: true, timeout: 0 });
+  } catch (error) {
+    throw diskError(error, file);
+  }
+  try {
+    const made = await whenFree(file, waitMs, () => madeIn(sqlite, file));
+    if (made.id !== id) throw replaced(file);
+    return serveDatabase(sqlite, file, waitMs, made);
+  } catch (error) {
+    sqlite.close();
+    throw error;
+  }
+}
+
+function madeIn(sqlite: DatabaseSync, file: string): Made {
+  checkVersion(sqlite, file);
+  sqlite.exec('PRAGMA cell_size_check = ON');
+  const identity = identityOf(file);
+  const facts = factsIn(sqlite);
+  const id = facts.get('id');
+  if (identity === undefined || facts.get('identity') !== identity || id === undefined) throw replaced(file);
+  return { id, identity, summed: facts.get('sums') === 'all' };
+}
+
+function factsIn(sqlite: DatabaseSync): Map<string, string> {
+  const rows = sqlite.prepare('SELECT name, value FROM facts').all();
+  return new Map(rows.map((row) => [String(row['name']), String(row['value'])]));
 }
 
 interface Made {
@@ -110,14 +151,9 @@ function prepare(sqlite: DatabaseSync, file: string): Made {
     if (version < 1) sqlite.exec(schema);
     if (version < 2) sqlite.exec(sums);
     if (version < 1) sqlite.exec(summedFact);
-    const facts = new Map(
-      sqlite
-        .prepare('SELECT name, value FROM facts')
-        .all()
-        .map((row) => [row['name'], row['value']]),
-    );
+    const facts = factsIn(sqlite);
     const known = facts.get('identity') === identity ? facts.get('id') : undefined;
-    const id = typeof known === 'string' ? known : randomUUID();
+    const id = known ?? randomUUID();
     if (id !== known) {
       const put = sqlite.prepare('INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)');
       put.run('id', id);

@@ -6,7 +6,7 @@ import { NexusError } from '../errors.ts';
 import { syncAbove } from '../lastingnames.ts';
 import { localBlobs } from './local-blobs.ts';
 import { localDamage } from './local-damage.ts';
-import { type Database, openDatabase } from './local-database.ts';
+import { databaseIn, type Database, openDatabase } from './local-database.ts';
 import { makeDirectory, syncDirectory } from './local-files.ts';
 import { localRows } from './local-rows.ts';
 import type { Store } from './store.ts';
@@ -74,8 +74,6 @@ export async function openLocalStore(directory: string, options: LocalOptions = 
     close: () => (closing ??= closeAll()),
   };
 }
-
-const databaseIn = (root: string): string => join(root, 'store.sqlite');
 
 /** What is prepared on a database, which is closed where that cannot be. */
 async function prepared<T>(database: Database, file: string, prepare: () => T): Promise<T> {

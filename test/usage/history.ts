@@ -1,7 +1,8 @@
 // A slow and obvious counter, written apart from the product, and what tests of usage share.
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import type { Worker } from 'node:worker_threads';
 import { onTestFinished } from 'vitest';
 import type { Usage } from '../../src/usage.ts';
 import type { UsageRow } from '../../src/usagequery.ts';
@@ -175,4 +176,28 @@ export async function temporary(): Promise<string> {
   const directory = await mkdtemp(path.join(tmpdir(), 'nexus-usage-'));
   onTestFinished(() => rm(directory, { recursive: true, force: true }));
   return directory;
+}
+
+/** Changes one byte of a file. */
+export async function rotAt(file: string, position: number): Promise<void> {
+  const handle = await open(file, 'r+');
+  const byte = Buffer.alloc(1);
+  await handle.read(byte, 0, 1, position);
+  await handle.write(Buffer.from([(byte[0] ?? 0) ^ 1]), 0, 1, position);
+  await handle.close();
+}
+
+export async function exhaust(iterator: AsyncIterator<unknown>): Promise<void> {
+  while ((await iterator.next()).done !== true);
+}
+
+/** The threads that are begun from now on, until the test has ended. */
+export function workersBegun(): Worker[] {
+  const workers: Worker[] = [];
+  const note = (worker: Worker): number => workers.push(worker);
+  process.on('worker', note);
+  onTestFinished(() => {
+    process.off('worker', note);
+  });
+  return workers;
 }

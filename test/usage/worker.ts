@@ -6,7 +6,9 @@ import { openUsage } from '../../src/usage.ts';
 const [directory = '', file = '', steps = '0', ms = '0'] = process.argv.slice(2);
 let left = Number(steps);
 const store = await openLocalStore(directory);
-const usage = await openUsage({ store, file });
+// Every other one reads in threads.
+const threadsFrom = Number(steps) % 2 === 0 ? -1 : Number.POSITIVE_INFINITY;
+const usage = await openUsage({ store, file, directory, threadsFrom });
 const { complete } = await usage.catchUp({
   progress: () => {
     if (--left === 0) setTimeout(() => process.kill(process.pid, 'SIGKILL'), Number(ms));
