@@ -3,6 +3,7 @@ import { diskError, errnoOf } from '../diskerrors.ts';
 import { NexusError } from '../errors.ts';
 import type { Database } from './local-database.ts';
 import { tooShort } from './local-files.ts';
+import { openParts, spanBytes, summed } from './local-parts.ts';
 import { type Entry, continued, entryOf } from './local-sums.ts';
 import { checkName, type Store } from './store.ts';
 
@@ -36,6 +37,7 @@ export interface LocalReading {
 /** Reads blobs as `localBlobs` stores them. */
 export function localReading(database: Database, blobs: string, way: Way): LocalReading {
   const { sqlite } = database;
+  const { sumsOf: partSums } = openParts();
   const selectEntry = sqlite.prepare('SELECT length, crc, sum FROM blobs WHERE name = ?');
   const selectBefore = sqlite.prepare('SELECT * FROM blobs WHERE name < ? ORDER BY name DESC LIMIT 1');
   const selectAfter = sqlite.prepare('SELECT * FROM blobs WHERE name > ? ORDER BY name LIMIT 1');
@@ -119,8 +121,14 @@ export function localReading(database: Database, blobs: string, way: Way): Local
               length,
             });
           const end = Math.min(to, length);
-          // Of a part nothing is known.
-          let sum = from === 0 && end === length && crc !== null ? 0 : null;
+          if (from >= end) return;
+          const isPart = from > 0 || end < length;
+          const before =
+            crc !== null && isPart ? await partSums(name, { length, crc }, file, handle) : () => 0;
+          if (before === undefined) throw rotten(file);
+          const begin = isPart ? from - (from % spanBytes) : 0;
+          const until = isPart ? Math.min(length, Math.ceil(end / spanBytes) * spanBytes) : length;
+          let sum = crc === null ? null : await summed(file, handle, begin, from, before(begin));
           for (let position = from; position < end; ) {
             const piece = handle.memory(Math.min(pieceBytes, end - position));
             const bytesRead = await handle.read(piece, position);
@@ -128,7 +136,11 @@ export function localReading(database: Database, blobs: string, way: Way): Local
             position += bytesRead;
             const bytes = piece.subarray(0, bytesRead);
             sum = continued(sum, bytes);
-            if (position === end && sum !== null && sum !== crc) throw rotten(file);
+            // What comes last is given out when all is found to be what was stored.
+            if (position === end && sum !== null) {
+              const expected = until === length ? crc : before(until);
+              if ((await summed(file, handle, end, until, sum)) !== expected) throw rotten(file);
+            }
             yield bytes;
           }
         } finally {

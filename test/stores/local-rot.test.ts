@@ -1,4 +1,5 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -90,6 +91,23 @@ describe('a blob that rotted', () => {
     expect(await damage()).toEqual([log]);
   });
 
+  test('is not given out in parts either, were it read before or not', async () => {
+    expect(await text(store.open(log, 5, 8))).toBe('fgh');
+    await change(log);
+    for (const [from, to] of [
+      [5, 8],
+      [0, 3],
+      [3, 9],
+      [8, undefined],
+    ] as const)
+      expect(await codeOf(collect(store.open(log, from, to)))).toBe('corrupt');
+    await store.append(log, 9, bytes('jkl'));
+    expect(await codeOf(collect(store.open(log, 9)))).toBe('corrupt');
+    await store.close();
+    store = await openLocalStore(data);
+    expect(await codeOf(collect(store.open(log, 10)))).toBe('corrupt');
+  });
+
   test('is known by its sum whatever was appended since', async () => {
     await change(log);
     await store.append(log, 9, bytes('jkl'));
@@ -114,6 +132,37 @@ describe('a blob that rotted', () => {
     expect(await codeOf(store.append(log, 0, bytes('other')))).toBe('corrupt');
     expect((await readFile(fileOf(log))).toString()).toBe('abcdefghi');
   });
+});
+
+test('parts of a large blob are what was stored, also where it grew or was made anew, and the spans that rotted are not', async () => {
+  const grown = randomBytes(11 * 1024 * 1024 + 7);
+  const half = 5 * 1024 * 1024 + 1;
+  await store.append(log, 0, grown.subarray(0, half));
+  const part = async (from: number, to: number): Promise<Buffer> =>
+    Buffer.concat(await collect(store.open(log, from, to)));
+  const span = 4 * 1024 * 1024;
+  expect(await part(span - 3, span + 3)).toEqual(grown.subarray(span - 3, span + 3));
+  await store.append(log, half, grown.subarray(half));
+  for (const [from, to] of [
+    [half - 2, half + 2],
+    [span, 2 * span],
+    [1, grown.length],
+    [2 * span + 5, grown.length],
+    [0, grown.length - 1],
+  ] as const)
+    expect((await part(from, to)).equals(grown.subarray(from, to))).toBe(true);
+  const file = await open(fileOf(log), 'r+');
+  await file.write(Buffer.from([(grown[span + 9] ?? 0) ^ 1]), 0, 1, span + 9);
+  await file.close();
+  expect(await codeOf(part(span + 100, span + 200))).toBe('corrupt');
+  // What was found whole before and lies elsewhere is what was stored.
+  expect(await part(2 * span, 2 * span + 4)).toEqual(grown.subarray(2 * span, 2 * span + 4));
+
+  await store.remove(log);
+  const anew = randomBytes(12 * 1024 * 1024);
+  await store.append(log, 0, anew.subarray(0, 10 * 1024 * 1024));
+  await store.append(log, 10 * 1024 * 1024, anew.subarray(10 * 1024 * 1024));
+  expect((await part(span, anew.length)).equals(anew.subarray(span))).toBe(true);
 });
 
 test('a store of the version before goes on, and has its sums after it was looked through', async () => {
