@@ -142,7 +142,7 @@ test('of the prices of one day the last are kept, and an unchanged list is neith
   ] as const)
     await keepPrices(store, 'main', 'box', listed(input), new Date(time));
   const kept = await seenPrices();
-  expect(kept.map(({ input, seenAt }) => [input, new Date(seenAt).toISOString()])).toEqual([
+  expect(kept.prices.map(({ input, seenAt }) => [input, new Date(seenAt).toISOString()])).toEqual([
     [1, '2026-11-20T10:00:00.000Z'],
     [4, '2026-11-21T10:02:00.000Z'],
   ]);
