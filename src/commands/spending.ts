@@ -68,15 +68,15 @@ export async function watch(
   if (config.budgets.length === 0 && config.alerts.channels.length === 0) return;
   const alerts = openAlerts(store, { now: () => now().getTime() });
   try {
-    const raised = await watchSpending({
+    await watchSpending({
       usage,
       alerts,
       budgets: config.budgets,
       channels: await channelNames(config),
       host: config.host,
       now: now(),
+      onRaised: ({ title, subject, event, next }) => output.warn(title, { subject, event, next }),
     });
-    for (const { title, subject, event, next } of raised) output.warn(title, { subject, event, next });
   } finally {
     // What was raised before is sent, whatever the matter is with what is spent.
     await sendAlerts(alerts, { config, env, now, signal, warn: output.warn, info: output.info });

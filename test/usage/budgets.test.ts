@@ -305,6 +305,21 @@ describe('a model without a price', () => {
   });
 });
 
+test('a budget that cannot be watched keeps no other from being told, and is named', async () => {
+  await costs(50);
+  await usage.catchUp();
+  const raised: string[] = [];
+  const watching = watchSpending({
+    usage,
+    alerts,
+    ...around([{ ...day, tz: '+05:20' }, { ...day, agent: ' ' }, day]),
+    onRaised: ({ subject }) => raised.push(subject),
+  });
+  await expect(watching).rejects.toThrow(/^The budget "main, \$10.00 a day" .*off the quarters/);
+  expect(steps(raised)).toEqual(['100']);
+  expect(steps((await alerts.list()).map(({ subject }) => subject))).toEqual(['100']);
+});
+
 test('what was raised is sent although what is spent cannot be read', async () => {
   const notice = { event: 'failed', host: 'box', subject: 'job/upload', title: 'It failed.', at } as const;
   await alerts.raise(notice, []);
@@ -356,6 +371,9 @@ test('a budget has dollars or tokens, a period and a zone that there is, and is 
   expect(refused({ per: 'hour', dollars: 1 })).toBe(false);
   expect(refused({ per: 'day', dollars: 0 })).toBe(false);
   expect(refused({ per: 'day', dollars: 1, tz: 'Mars/X' })).toBe(false);
+  expect(refused({ per: 'day', dollars: 1, tz: '+05:45' })).toBe(true);
+  expect(refused({ per: 'day', dollars: 1, tz: '+05:20' })).toBe(false);
+  expect(refused({ per: 'day', dollars: 1, agent: ' ' })).toBe(false);
   expect(refused([day, day])).toBe(false);
 });
 
