@@ -54,7 +54,7 @@ describe('the report of a job that rotted', () => {
     const jobs = openJobReports(store, () => clock);
     await jobs.put('box', report);
     await jobs.put('other', report);
-    opened.rot('Jobs', `${keyOf(JSON.stringify(['box', 'upload']))}`);
+    opened.rot('Jobs', keyOf(JSON.stringify(['box', 'upload'])));
     expect((await jobs.list()).reports.map(({ host }) => host)).toEqual(['other']);
     expect(await damaged()).toEqual([]);
   });
