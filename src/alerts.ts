@@ -72,7 +72,7 @@ export interface Sent {
  * each claim are rows that one process alone can add. Clocks of different machines may differ by less than the lease.
  *
  * A row that rotted says nothing but its id and keeps nothing else from being told: what it latched is as if it had
- * never been raised, sent or ended, so that a notice may repeat. The next that is raised of its subject takes its place.
+ * never been raised, sent or ended, so that a notice may repeat. The next that is raised of its subject replaces it.
  */
 export interface Alerts {
   /** Raises an alert unless one of its subject lasts. False when it does, or when another process was first. */

@@ -4,6 +4,7 @@ import type { Budget } from './budgetsettings.ts';
 import { describe, NexusError } from './errors.ts';
 import { formatCount, formatDuration, formatItems, visible } from './format.ts';
 import type { Usage } from './usage.ts';
+import { quarterMs } from './usagecount.ts';
 import { dayLabel, daysIn, monthLabel, weekLabel } from './usagedays.ts';
 import type { Sums } from './usagequery.ts';
 import type { UsageRequest } from './usagerequest.ts';
@@ -13,7 +14,6 @@ export const steps = [50, 80, 100] as const;
 
 const hourMs = 3_600_000;
 const dayMs = 24 * hourMs;
-const quarterMs = 900_000;
 /** The pace says nothing before this part of the period is over, and is taken of its last such part too. */
 const paceShare = 1 / 8;
 /** So long after its end a period is still watched: what was spent before midnight may be shipped in the morning. */

@@ -7,8 +7,8 @@ const noAgent = 0;
 
 /**
  * Finds the price `p` of each row of `rollup r` of `sessions s` whose cost is not recorded. A host whose openclaw.json
- * prices the model goes by that; every other one by what was seen last of its agent, which is under the host ''; a model
- * that no openclaw.json of the agent prices by Nexus's own setting, which is under no agent and laid once for all.
+ * prices the model goes by that; every other one by what was seen last of its agent, which is under the host ''; a
+ * model that no openclaw.json of the agent prices by Nexus's own setting, which is under no agent, laid once for all.
  */
 export const priceJoin = `LEFT JOIN temp.priced a0 ON r.kind <> ${costKinds.recorded}
     AND a0.agent = s.agent AND a0.model = r.model AND a0.host = ''
@@ -40,7 +40,8 @@ function numberOf(prices: PriceTable): number {
 
 /**
  * Lays the prices of the index's models beside it, for the connection alone: of each agent those that its openclaw.json
- * knows, and Nexus's own once. What they were laid for is noted there too: a transaction that is undone takes both back.
+ * knows, and Nexus's own once. What they were laid for is noted there too: a transaction that is undone takes both
+ * back.
  */
 export function preparePrices(db: DatabaseSync, prices: PriceTable): void {
   const agents = db.prepare('SELECT id, name FROM agents').all();

@@ -65,8 +65,8 @@ export async function keepSpending(
 }
 
 /**
- * One look at what was spent: raises what is due in the store that it was spent in, and sends it. With `trouble`, by the
- * index as it is, and that it is so is told too where it lasts.
+ * One look at what was spent: raises what is due in the store that it was spent in, and sends it. With `trouble`, by
+ * the index as it is, and that it is so is told too where it lasts.
  */
 export async function watch(
   { config, env, now, output, signal }: Pick<Context, 'config' | 'env' | 'now' | 'output' | 'signal'>,

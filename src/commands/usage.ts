@@ -83,7 +83,7 @@ export async function rebuild(context: Context): Promise<number> {
 }
 
 /** `invalid`, in a sentence, for what cannot be asked. */
-function requestOf({ by, filters, from, to, last, tz }: Asked) {
+export function requestOf({ by, filters, from, to, last, tz }: Asked) {
   const request = parsed(usageRequestSchema, {
     by: by ?? ['day'],
     ...filters,
@@ -101,10 +101,6 @@ function requestOf({ by, filters, from, to, last, tz }: Asked) {
 function usualPeriod(by: readonly Dimension[]): string {
   if (by.includes('day')) return '30d';
   return by.includes('month') ? '365d' : by.includes('week') ? '12w' : '30d';
-}
-
-export function askedOf(asked: Asked): Request {
-  return requestOf(asked);
 }
 
 export async function withReader<T>(context: Context, work: (reader: Reader) => Promise<T>): Promise<T> {

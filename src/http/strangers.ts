@@ -16,8 +16,8 @@ export interface Claim {
  */
 export interface Strangers {
   /**
-   * What a proof's failure is answered with: itself, or `limited` once there were too many from this peer, or under this
-   * name where one is said.
+   * What a proof's failure is answered with: itself, or `limited` once there were too many from this peer, or under
+   * this name where one is said.
    */
   failed(claim: Pick<Claim, 'peer'> & Partial<Claim>, error: unknown): unknown;
   /** Somebody at this peer has proved itself: for an hour its long bodies are read, whoever else fails there. */

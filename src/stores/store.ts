@@ -134,7 +134,7 @@ export interface Store {
   close(): Promise<void>;
 }
 
-/** The row with this id, or `undefined`. One that is not what was stored is told to `rotted`; without it, it is thrown. */
+/** The row with this id, or `undefined`. One that is not what was stored is told to `rotted`, or else thrown. */
 export async function rowOf(
   store: Store,
   table: string,
