@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { describe, failedWith, NexusError } from './errors.ts';
-import { keyOf, type Row, rowOf, type Store } from './stores/store.ts';
+import { keyOf, removeFound, type Row, rowOf, type Store } from './stores/store.ts';
 
 /** What people are told. Every text is one line or a few, without secrets. */
 export interface Notice {
@@ -70,6 +70,9 @@ export interface Sent {
  *
  * Only `insert` of a store decides a race, so that all stores hold it: the next number of a subject, its recovery and
  * each claim are rows that one process alone can add. Clocks of different machines may differ by less than the lease.
+ *
+ * A row that rotted says nothing but its id and keeps nothing else from being told: what it latched is as if it had
+ * never been raised, sent or ended, so that a notice may repeat. The next that is raised of its subject replaces it.
  */
 export interface Alerts {
   /** Raises an alert unless one of its subject lasts. False when it does, or when another process was first. */
@@ -80,7 +83,10 @@ export interface Alerts {
   list: () => Promise<Latched[]>;
   /** Sends what is due on these channels, and resolves with what was tried. */
   send: (channels: readonly Channel[], signal: AbortSignal) => Promise<Sent[]>;
-  /** Forgets subjects that are over for good; what is being sent of them then leaves nothing behind. */
+  /**
+   * Forgets subjects that are over for good, and what has rotted of any; what is being sent of them then leaves nothing
+   * behind.
+   */
   forget: (subjects: readonly string[]) => Promise<void>;
 }
 
@@ -111,22 +117,26 @@ export function openAlerts(store: Store, options: AlertsOptions = {}): Alerts {
       await store.insert(table, row);
       return true;
     } catch (error) {
-      if (failedWith(error, 'conflict')) return false;
-      throw error;
+      if (!failedWith(error, 'conflict')) throw error;
+      let isRotted = false;
+      await rowOf(store, table, partition, row.id, () => (isRotted = true));
+      if (isRotted) await store.put(table, row);
+      return isRotted;
     }
   }
 
   async function episodes(): Promise<Map<string, Episode[]>> {
     const found = new Map<string, Episode[]>();
-    for await (const row of store.rows(table, partition)) {
-      const id = partsOf(row.id);
-      if (id === undefined) continue;
-      const all = found.get(id.key) ?? [];
-      found.set(id.key, all);
-      let episode = all.find(({ number }) => number === id.number);
-      if (episode === undefined) all.push((episode = { number: id.number, rows: [] }));
-      episode.rows.push({ ...id, row });
-    }
+    const take = (id: string, row?: Row): void => {
+      const parts = partsOf(id);
+      if (parts === undefined) return;
+      const all = found.get(parts.key) ?? [];
+      found.set(parts.key, all);
+      let episode = all.find(({ number }) => number === parts.number);
+      if (episode === undefined) all.push((episode = { number: parts.number, rows: [] }));
+      episode.rows.push({ ...parts, id, row });
+    };
+    for await (const row of store.rows(table, partition, {}, (id) => take(id))) take(row.id, row);
     for (const all of found.values()) all.sort((a, b) => a.number - b.number);
     return found;
   }
@@ -140,7 +150,7 @@ export function openAlerts(store: Store, options: AlertsOptions = {}): Alerts {
 
   /** A claim that was removed with its alert, or taken by another since, notes nothing more. */
   async function isHeld({ id, holder }: { id: string; holder: string }): Promise<boolean> {
-    return (await rowOf(store, table, partition, id))?.['holder'] === holder;
+    return (await rowOf(store, table, partition, id, () => undefined))?.['holder'] === holder;
   }
 
   /** Sends one notice on one channel, if nobody else does or did; `undefined` then. */
@@ -193,8 +203,7 @@ export function openAlerts(store: Store, options: AlertsOptions = {}): Alerts {
       };
       if (!(await insert({ ...row, ...fieldsOf(notice) }))) return false;
       const over = last !== undefined && isRecoveryDue(last, now()) ? all.slice(0, -1) : all;
-      const old = over.flatMap(({ rows }) => rows.map(({ row }) => row.id));
-      if (old.length > 0) await store.removeRows(table, partition, old);
+      await removeFound(store, table, partition, idsOf(over));
       return true;
     },
     async recover(notice) {
@@ -232,10 +241,12 @@ export function openAlerts(store: Store, options: AlertsOptions = {}): Alerts {
     },
     async forget(subjects) {
       const found = await episodes();
-      const ids = subjects.flatMap((subject) =>
-        (found.get(keyOf(subject)) ?? []).flatMap(({ rows }) => rows.map(({ row }) => row.id)),
-      );
-      if (ids.length > 0) await store.removeRows(table, partition, ids);
+      const rotted = [...found.values()].flat().map(({ rows, ...episode }) => ({
+        ...episode,
+        rows: rows.filter(({ row }) => row === undefined),
+      }));
+      const over = subjects.flatMap((subject) => found.get(keyOf(subject)) ?? []);
+      await removeFound(store, table, partition, [...new Set(idsOf([...over, ...rotted]))]);
     },
   };
 }
@@ -315,7 +326,12 @@ interface Parts {
 
 interface Episode {
   number: number;
-  rows: (Parts & { row: Row })[];
+  /** Of one that rotted there is its id alone. */
+  rows: (Parts & { id: string; row: Row | undefined })[];
+}
+
+function idsOf(episodes: readonly Episode[]): string[] {
+  return episodes.flatMap(({ rows }) => rows.map(({ id }) => id));
 }
 
 /** `~~` is in no key that `keyOf` makes. At its longest an id has the 200 characters that a store takes. */
@@ -333,7 +349,7 @@ function padded(claim: number): string {
 function partsOf(id: string): Parts | undefined {
   const [key = '', number = '', word, channel, claim] = id.split('~~');
   const event = word === words.raised ? 'raised' : word === words.recovered ? 'recovered' : undefined;
-  if (event === undefined) return undefined;
+  if (event === undefined || !/^\d+$/.test(number)) return undefined;
   return { key, number: Number(number), event, channel, claim };
 }
 
@@ -343,13 +359,13 @@ function latchedOf(episode: Episode | undefined, now: number): Latched | undefin
   const noticeOf = (event: Delivery['event']) =>
     rows.find((one) => one.event === event && one.channel === undefined)?.row;
   const raisedRow = noticeOf('raised');
-  // What is left of one that is being removed.
+  // What is left of one that is being removed, or has rotted.
   if (raisedRow === undefined) return undefined;
   const raised = noticeIn(raisedRow);
   const recoveredRow = noticeOf('recovered');
   const deliveries = new Map<string, Delivery>();
   for (const { event, channel, claim, row } of rows) {
-    if (channel === undefined || claim === undefined) continue;
+    if (channel === undefined || claim === undefined || row === undefined) continue;
     const key = `${event} ${channel}`;
     const sent = claim === 'sent';
     // Ids ascend, so that a later claim replaces an earlier one, and "sent" all of them.

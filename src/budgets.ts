@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto';
 import type { Alerts, Latched, Notice } from './alerts.ts';
 import type { Budget } from './budgetsettings.ts';
+import { describe, NexusError } from './errors.ts';
 import { formatCount, formatDuration, formatItems, visible } from './format.ts';
 import type { Usage } from './usage.ts';
+import { quarterMs } from './usagecount.ts';
 import { dayLabel, daysIn, monthLabel, weekLabel } from './usagedays.ts';
 import type { Sums } from './usagequery.ts';
 import type { UsageRequest } from './usagerequest.ts';
@@ -12,7 +14,6 @@ export const steps = [50, 80, 100] as const;
 
 const hourMs = 3_600_000;
 const dayMs = 24 * hourMs;
-const quarterMs = 900_000;
 /** The pace says nothing before this part of the period is over, and is taken of its last such part too. */
 const paceShare = 1 / 8;
 /** So long after its end a period is still watched: what was spent before midnight may be shipped in the morning. */
@@ -40,29 +41,51 @@ export interface Watched {
   now: Date;
   /** For budgets that name none. */
   timeZone?: string;
+  /** Told of each that is raised, also where something else fails. */
+  onRaised?: (notice: Notice) => void;
 }
 
 /**
  * Raises what is due: the highest step that a budget has reached in the period that runs, or in one that ended lately,
- * once; that its pace would pass it, once a period; and each model without a price, once until it has one. Forgets the steps of periods that are
- * over. Sends nothing. Resolves with what was raised.
+ * once; that its pace would pass it, once a period; and each model without a price, once until it has one. Forgets the
+ * steps of periods that are over. Sends nothing. Resolves with what was raised. What fails for one budget keeps none of
+ * the others from being watched: the first failure is thrown at the end.
  */
 export async function watchSpending(watched: Watched): Promise<Notice[]> {
   const { alerts } = watched;
   const latched = await alerts.list();
   const raised: Notice[] = [];
+  const failures: unknown[] = [];
   const raise = async (notice: Notice): Promise<void> => {
     if (latched.some((one) => one.subject === notice.subject)) return;
-    if (await alerts.raise(notice, watched.channels)) raised.push(notice);
+    if (!(await alerts.raise(notice, watched.channels))) return;
+    raised.push(notice);
+    watched.onRaised?.(notice);
   };
   for (const budget of watched.budgets)
-    for (const notice of await dueOf(watched, budget, latched)) await raise(notice);
-  const unpriced = await unpricedModels(watched, latched);
-  for (const notice of unpriced.notices) await raise(notice);
-  await alerts.forget(
-    latched.filter((one) => isOver(one, watched) || unpriced.isPriced(one)).map(({ subject }) => subject),
-  );
+    try {
+      for (const notice of await dueOf(watched, budget, latched)) await raise(notice);
+    } catch (error) {
+      failures.push(unwatched(budget, error));
+    }
+  try {
+    const unpriced = await unpricedModels(watched, latched);
+    for (const notice of unpriced.notices) await raise(notice);
+    await alerts.forget(
+      latched.filter((one) => isOver(one, watched) || unpriced.isPriced(one)).map(({ subject }) => subject),
+    );
+  } catch (error) {
+    failures.push(error);
+  }
+  if (failures.length > 0) throw failures[0];
   return raised;
+}
+
+function unwatched(budget: Budget, error: unknown): unknown {
+  if (!(error instanceof NexusError)) return error;
+  return new NexusError(error.code, `The budget "${nameOf(budget)}" cannot be watched: ${describe(error)}`, {
+    cause: error,
+  });
 }
 
 /** What of a budget could be told now, of the period that runs and of those that ended lately. */

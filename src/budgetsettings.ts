@@ -1,6 +1,13 @@
 import * as z from 'zod';
+import { failedWith } from './errors.ts';
+import { daysIn } from './usagedays.ts';
 
-const text = z.string({ error: 'must be text' }).min(1, { error: 'must not be empty' }).max(200);
+// What is asked of usage is trimmed too.
+const text = z.string({ error: 'must be text' }).trim().min(1, { error: 'must not be empty' }).max(200);
+
+const timeZone = text.refine(isTimeZone, {
+  error: 'must be a time zone like "Europe/Berlin", or an offset of whole quarters of an hour like "+05:45"',
+});
 
 export const periods = ['day', 'week', 'month'] as const;
 
@@ -15,7 +22,7 @@ const budgetSchema = z
     per: z.enum(periods, { error: `must be one of ${periods.join(', ')}` }),
     dollars: z.number({ error: 'must be a number of dollars' }).positive(positive).optional(),
     tokens: z.int({ error: 'must be a whole number of tokens' }).positive(positive).optional(),
-    tz: text.refine(isTimeZone, { error: 'must be a time zone like "Europe/Berlin"' }).optional(),
+    tz: timeZone.optional(),
   })
   .refine(({ dollars, tokens }) => (dollars === undefined) !== (tokens === undefined), {
     error: 'must have either dollars or tokens',
@@ -36,8 +43,10 @@ export const budgetsSchema = z
 
 function isTimeZone(name: string): boolean {
   try {
-    return new Intl.DateTimeFormat('en-US', { timeZone: name }) instanceof Intl.DateTimeFormat;
-  } catch {
-    return false;
+    daysIn(name);
+    return true;
+  } catch (error) {
+    if (failedWith(error, 'invalid')) return false;
+    throw error;
   }
 }

@@ -8,7 +8,7 @@ export interface Named {
 }
 
 /** A process names a transcript once in this time, however often it appends to it, ms. */
-export const announceEveryMs = 5 * 60_000;
+const announceEveryMs = 5 * 60_000;
 /** How far before its last look a reader begins, ms. */
 export const overlapMs = 15 * 60_000;
 /** A reader that last looked longer ago than this cannot rely on the feed, ms: it compares the whole list. */
@@ -26,9 +26,14 @@ const most = 20_000;
 
 /**
  * Names transcripts in the feed, as intent: a row `{Agent, Transcript, At}` in the partition of the UTC day, whose id
- * begins with the time in ms. Call it before the append that it announces and take that append for acknowledged only
- * when both have succeeded. Only a call that succeeded is remembered, so that a sender's repeat announces again, also
- * where the append before it had arrived.
+ * begins with the time in ms. Begin it before the append that it announces, which need not wait for it, and take that
+ * append for acknowledged only when both have succeeded. Only a call that succeeded is remembered, so that a sender's
+ * repeat announces again, also where the append before it had arrived.
+ *
+ * What a kill in between leaves: the embedded store commits what it is handed in order, and the row is handed in before
+ * the bytes are written, so that no length counts without it. On Azure both are under way at once, and there may be
+ * bytes without a row: they were not acknowledged. Their sender's repeat announces them; where it finds them there and
+ * sends nothing, they are found when the whole list is compared.
  *
  * Why a reader that takes `overlapMs` each time misses nothing, although a process names a transcript only every
  * `announceEveryMs`: of an append that begins at T there is a row of a time A ≥ T − 5 min, written before the append

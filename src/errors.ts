@@ -24,7 +24,7 @@ export interface ErrorFacts {
   length?: number;
   /** With `conflict`: the call was tried before, and that try may be what is in the way. */
   repeated?: boolean;
-  /** Seconds to wait, with `unavailable`, `busy` and `limited`. */
+  /** Seconds to wait, with `unavailable`, `busy` and `limited`, and of too many wrong keys. */
   retryAfter?: number;
   cause?: unknown;
 }

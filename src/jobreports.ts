@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { agentIdPattern } from './agents.ts';
 import { attendedJobs } from './alertsettings.ts';
 import { NexusError } from './errors.ts';
-import { keyOf, type Row, rowOf, type Store } from './stores/store.ts';
+import { keyOf, removeFound, type Row, rowOf, type Store } from './stores/store.ts';
 
 /** The most agents of one report; more than these are summed up in one that no agent is called. */
 export const mostAgents = 200;
@@ -65,7 +65,7 @@ export interface JobReports {
    * said and another has told of this host: an agent's key says nothing of other agents' hosts.
    */
   put(host: string, report: JobReport, by?: Teller): Promise<void>;
-  /** Those of the last 30 days, the newest first; older ones are removed. */
+  /** Those of the last 30 days, the newest first; older ones and those that rotted are removed. */
   list(): Promise<HostReports>;
 }
 
@@ -82,13 +82,15 @@ const mostRows = 20_000;
 const keptMs = 30 * 86_400_000;
 
 export function openJobReports(store: Store, now: () => Date = () => new Date()): JobReports {
+  /** One that rotted is as none: the next report of its job replaces it. */
+  const soundRow = (id: string) => rowOf(store, 'Jobs', partition, id, () => undefined);
+
   return {
     async put(host, report, by) {
       const { job, endedAt, seconds, failures, failedItems, agents } = report;
       if (by !== undefined)
-        for (const one of attendedJobs)
-          refuseOthers(host, await rowOf(store, 'Jobs', partition, idOf(host, one)), by);
-      const before = await rowOf(store, 'Jobs', partition, idOf(host, job));
+        for (const one of attendedJobs) refuseOthers(host, await soundRow(idOf(host, one)), by);
+      const before = await soundRow(idOf(host, job));
       const lastSuccessAt = report.lastSuccessAt ?? numberIn(before, 'lastSuccessAt');
       await store.put('Jobs', {
         partition,
@@ -113,7 +115,7 @@ export function openJobReports(store: Store, now: () => Date = () => new Date())
       const old: string[] = [];
       let looked = 0;
       let all = 0;
-      for await (const row of store.rows('Jobs', partition)) {
+      for await (const row of store.rows('Jobs', partition, {}, (id) => old.push(id))) {
         const reportedAt = numberIn(row, 'reportedAt') ?? 0;
         const report = reportedAt < since ? undefined : reportIn(row);
         if (report === undefined) old.push(row.id);
@@ -124,7 +126,7 @@ export function openJobReports(store: Store, now: () => Date = () => new Date())
         if (found.length >= 2 * mostShown) found = newest();
         if (++looked >= mostRows) break;
       }
-      if (old.length > 0) await store.removeRows('Jobs', partition, old);
+      await removeFound(store, 'Jobs', partition, old);
       found = newest();
       return { reports: found.map(({ report }) => report), leftOut: all - found.length };
     },

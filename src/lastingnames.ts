@@ -14,8 +14,8 @@ export function syncEntries(directory: string): void {
 
 /**
  * Makes the names of a directory and of those above it durable, up to the first that is not this user's: any job may
- * have made them, for something that can be had again and so without a sync. For before the first file in it that
- * cannot.
+ * have made them, for something that can be had again and so without a sync. To be called before the first file is made
+ * in it that cannot be had again.
  */
 export function syncAbove(directory: string): void {
   const own = process.geteuid?.();

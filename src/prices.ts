@@ -6,7 +6,7 @@ const perMillion = z
   .max(1_000_000, { error: 'must be dollars for a million tokens, at most 1000000' });
 
 /** What a million tokens of a model cost, in dollars. */
-export const priceSchema = z.strictObject({
+const priceSchema = z.strictObject({
   model: z
     .string({ error: 'must be text' })
     .min(1, { error: 'must not be empty' })

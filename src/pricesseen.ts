@@ -2,7 +2,8 @@ import { createHash, randomUUID } from 'node:crypto';
 import { checkAgentId } from './agents.ts';
 import { NexusError } from './errors.ts';
 import { type ModelPrice, modelPricesSchema, type SeenPrice } from './prices.ts';
-import { keyOf, maxTextUnits, type Row, rowOf, type Store } from './stores/store.ts';
+import { namedAgents } from './storecontents.ts';
+import { keyOf, maxTextUnits, removeFound, type Row, rowOf, type Store } from './stores/store.ts';
 
 const table = 'Prices';
 const timeDigits = 13;
@@ -36,8 +37,9 @@ export async function keepPrices(
   const partition = checkAgentId(agent);
   const latest = { partition, id: `${latestPrefix}${keyOf(host)}`, host };
   const digest = createHash('sha256').update(text).digest('hex');
-  const last = (await rowOf(store, table, partition, latest.id))?.['digest'];
-  if (last === digest || (last === undefined && prices.length === 0)) return;
+  let isRotted = false;
+  const last = (await rowOf(store, table, partition, latest.id, () => (isRotted = true)))?.['digest'];
+  if (last === digest || (last === undefined && !isRotted && prices.length === 0)) return;
   const texts: Record<string, string> = {};
   for (let nth = 0; nth * maxTextUnits < text.length; nth++)
     texts[`prices${nth}`] = text.slice(nth * maxTextUnits, (nth + 1) * maxTextUnits);
@@ -54,36 +56,57 @@ export async function keepPrices(
 
 async function prune(store: Store, agent: string): Promise<void> {
   const ids: string[] = [];
-  for await (const { id } of store.rows(table, agent, { before: latestPrefix })) ids.push(id);
-  if (ids.length > mostRows) await store.removeRows(table, agent, ids.slice(0, ids.length - mostRows));
+  const rows = store.rows(table, agent, { before: latestPrefix }, (id) => ids.push(id));
+  for await (const { id } of rows) ids.push(id);
+  if (ids.length > mostRows) await removeFound(store, table, agent, ids.slice(0, ids.length - mostRows));
 }
 
-/** Answers all that was kept, of every agent: the same list as long as nothing has changed. */
-export function openSeenPrices(store: Store): () => Promise<readonly SeenPrice[]> {
-  let known: { seen: readonly SeenPrice[]; stamp: unknown; at: number } | undefined;
+/** All prices that were kept, of every agent. */
+export interface SeenPrices {
+  prices: readonly SeenPrice[];
+  /** The agent of each row that is left out: it is not what was stored, or of a release that this one cannot read. */
+  lost: readonly string[];
+}
+
+/** Answers the same object as long as nothing has changed. */
+export function openSeenPrices(store: Store): () => Promise<SeenPrices> {
+  let known: { seen: SeenPrices; digest: string; stamp: unknown; at: number } | undefined;
   return async () => {
     const at = performance.now();
-    const stamp = (await rowOf(store, table, changed.partition, changed.id))?.['stamp'];
+    const row = await rowOf(store, table, changed.partition, changed.id, () => undefined);
+    const stamp = row?.['stamp'];
     if (known === undefined || known.stamp !== stamp || at - known.at > readEveryMs) {
-      const seen = await readPrices(store);
-      const same = known !== undefined && JSON.stringify(known.seen) === JSON.stringify(seen);
-      known = { seen: same && known !== undefined ? known.seen : seen, stamp, at };
+      const { digest, ...seen } = await readPrices(store);
+      known = { seen: known?.digest === digest ? known.seen : seen, digest, stamp, at };
     }
     return known.seen;
   };
 }
 
-async function readPrices(store: Store): Promise<SeenPrice[]> {
-  const seen: SeenPrice[] = [];
-  for await (const { id: agent } of store.rows('Agents', 'agents'))
-    for await (const row of store.rows(table, agent, { before: latestPrefix })) {
-      const prices = pricesIn(textIn(row));
+async function readPrices(store: Store): Promise<SeenPrices & { digest: string }> {
+  const found: SeenPrice[] = [];
+  const lost: string[] = [];
+  const hash = createHash('sha256');
+  for (const agent of await namedAgents(store)) {
+    const leave = (id: string): void => {
+      lost.push(agent);
+      hash.update(JSON.stringify(['lost', agent, id]));
+    };
+    for await (const row of store.rows(table, agent, { before: latestPrefix }, leave)) {
+      const text = textIn(row);
+      const prices = pricesIn(text);
+      if (prices === undefined) {
+        leave(row.id);
+        continue;
+      }
       const host = String(row['host']);
       const at = row['At'];
       const seenAt = typeof at === 'string' ? Date.parse(at) : Number(row.id.slice(0, timeDigits));
-      seen.push(...prices.map((price) => ({ ...price, agent, host, seenAt })));
+      found.push(...prices.map((price) => ({ ...price, agent, host, seenAt })));
+      hash.update(JSON.stringify([agent, host, seenAt, text]));
     }
-  return seen;
+  }
+  return { prices: found, lost, digest: hash.digest('hex') };
 }
 
 function textIn(row: Row): string {
@@ -92,7 +115,12 @@ function textIn(row: Row): string {
   return text;
 }
 
-function pricesIn(text: string): ModelPrice[] {
-  // Written by `keepPrices` alone, of what its caller has checked.
-  return modelPricesSchema.parse(JSON.parse(text));
+/** `undefined` for what another version wrote and this one cannot read. */
+function pricesIn(text: string): ModelPrice[] | undefined {
+  try {
+    return modelPricesSchema.safeParse(JSON.parse(text)).data;
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
 }

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { rowOf, type Store } from './stores/store.ts';
+import { removeFound, rowOf, type Store } from './stores/store.ts';
 
 /** Who is signed in to the dashboard. Kept in the store, so that every replica knows them and a restart forgets none. */
 export interface SignIns {
@@ -20,7 +20,8 @@ const partition = 'dashboard';
 /**
  * A token is random and stands for nothing outside the store, which holds its SHA-256 only. It is not made of the key
  * or of the key's hash: a stolen one is no key, and who reads the configuration or the store cannot make one. Whether
- * the key is still there is asked of the configuration at each request.
+ * the key is still there is asked of the configuration at each request. A row that rotted is as one that ended: who it
+ * was signs in again, and the next who does removes it.
  */
 export function openSignIns(store: Store, now: () => Date = () => new Date()): SignIns {
   return {
@@ -30,14 +31,15 @@ export function openSignIns(store: Store, now: () => Date = () => new Date()): S
       const until = new Date(at.getTime() + signInMs).toISOString();
       await store.insert(table, { partition, id: idOf(token), key: keyHash, at: at.toISOString(), until });
       const over: string[] = [];
-      for await (const row of store.rows(table, partition))
+      // One that rotted signs nobody in.
+      for await (const row of store.rows(table, partition, {}, (id) => over.push(id)))
         if (String(row['until']) <= at.toISOString()) over.push(row.id);
-      if (over.length > 0) await store.removeRows(table, partition, over);
+      await removeFound(store, table, partition, over);
       return token;
     },
 
     async keyOf(token) {
-      const row = await rowOf(store, table, partition, idOf(token));
+      const row = await rowOf(store, table, partition, idOf(token), () => undefined);
       if (row === undefined || String(row['until']) <= now().toISOString()) return undefined;
       return String(row['key']);
     },

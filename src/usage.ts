@@ -1,7 +1,7 @@
 import type { Store } from './stores/store.ts';
 import { openSessions } from './sessions.ts';
 import type { Price, PriceTable } from './prices.ts';
-import { openSeenPrices } from './pricesseen.ts';
+import { openSeenPrices, type SeenPrices } from './pricesseen.ts';
 import { type CatchUpOptions, openCatchUp } from './usagecatchup.ts';
 import { coverageOf, type Coverage } from './usagecoverage.ts';
 import { type IndexFile, IndexGone, openIndexFile } from './usagefile.ts';
@@ -28,6 +28,8 @@ export interface Standing {
    * time. The places are among the oddities.
    */
   uncounted: number;
+  /** Days of a host's prices that are not what was stored, or of a newer release, and price nothing; absent: none. */
+  lostPrices?: number;
   coverage: Coverage;
 }
 
@@ -96,7 +98,8 @@ export async function openUsage(options: UsageOptions): Promise<Usage> {
   const { directory, threadsFrom } = options;
   const place = directory === undefined ? undefined : { directory, id: storeId };
   const seenPrices = openSeenPrices(store);
-  let prices: PriceTable = { own: options.prices ?? [], seen: await seenPrices() };
+  let kept = await seenPrices();
+  let prices: PriceTable = { own: options.prices ?? [], seen: kept.prices };
   let opened = await open();
   let working: Promise<unknown> = Promise.resolve();
 
@@ -128,8 +131,8 @@ export async function openUsage(options: UsageOptions): Promise<Usage> {
       for (let tries = 1; ; tries++) {
         try {
           await opened.catchUp(request);
-          const seen = await seenPrices();
-          if (seen !== prices.seen) prices = { ...prices, seen };
+          kept = await seenPrices();
+          if (kept.prices !== prices.seen) prices = { ...prices, seen: kept.prices };
           return;
         } catch (error) {
           if (!(error instanceof IndexGone) || tries === mostOpenings) throw told(error);
@@ -159,7 +162,9 @@ export async function openUsage(options: UsageOptions): Promise<Usage> {
   }
 
   async function standing(within?: Within): Promise<Standing> {
-    return await reading((index) => index.read(() => coverageOf(index.db, within)));
+    return await reading((index) =>
+      index.read(() => ({ ...coverageOf(index.db, within), ...lostOf(kept, within) })),
+    );
   }
 
   /** Within one snapshot, so that what it says of itself fits its sums. */
@@ -168,7 +173,11 @@ export async function openUsage(options: UsageOptions): Promise<Usage> {
     within?: Within,
   ): Promise<T & Standing> {
     return await reading((index) =>
-      index.snapshot(() => ({ ...coverageOf(index.db, within), ...work(index.db, prices) })),
+      index.snapshot(() => ({
+        ...coverageOf(index.db, within),
+        ...lostOf(kept, within),
+        ...work(index.db, prices),
+      })),
     );
   }
 
@@ -198,6 +207,11 @@ export async function openUsage(options: UsageOptions): Promise<Usage> {
       opened.index.close();
     },
   };
+}
+
+function lostOf({ lost }: SeenPrices, within: Within): Pick<Standing, 'lostPrices'> {
+  const count = lost.filter((agent) => within?.includes(agent) ?? true).length;
+  return count === 0 ? {} : { lostPrices: count };
 }
 
 function isDamaged(error: unknown): boolean {

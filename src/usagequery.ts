@@ -34,7 +34,7 @@ export interface Sums {
 
 export type UsageRow = Partial<Record<Dimension, string>> & Sums;
 
-export const quartersOfDay = 86_400_000 / quarterMs;
+const quartersOfDay = 86_400_000 / quarterMs;
 
 /** Sums in integers: tokens, and billionths of dollars. */
 interface Raw {
@@ -252,7 +252,7 @@ const earliest = Date.UTC(2000, 0, 1);
 const latest = Date.UTC(2100, 0, 1);
 
 /** The local day of `r.quarter`, as days since 1970-01-01. */
-export function daySql(db: DatabaseSync, { days, period }: Pick<Chosen, 'days' | 'period'>): string {
+function daySql(db: DatabaseSync, { days, period }: Pick<Chosen, 'days' | 'period'>): string {
   const row = db.prepare('SELECT min(quarter) AS least, max(quarter) AS most FROM rollup').get();
   const within = (said: unknown, least: number, most: number) =>
     Math.min(Math.max(Number(said ?? 0) * quarterMs, least), most);

@@ -1,7 +1,10 @@
 import type { DatabaseSync } from 'node:sqlite';
 import { crc32 } from 'node:zlib';
 
-/** What answers are summed up from, and named by. `calls` and `copies`, from which it is made, are only asked for what is counted next. */
+/**
+ * What answers are summed up from, and named by. `calls` and `copies`, from which it is made, are only asked for what
+ * is counted next.
+ */
 const tables = ['agents', 'models', 'sessions', 'transcripts', 'rollup'] as const;
 
 // Numbers are summed up by SQLite itself, modulo a prime: a call of a function takes longer than the row. Any one bit

@@ -113,12 +113,14 @@ async function alertOnSpending(context: Context): Promise<void> {
   const { isFresh, openOwnUsage, openStore } = await import('../open.ts');
   if (await isFresh(config)) return;
   const { watch } = await import('./spending.ts');
+  const { troubleOf } = await import('./usagetrouble.ts');
   const store = await openStore(config);
   try {
     const usage = await openOwnUsage(config, now);
     try {
-      await usage.catchUp({ signal });
-      await watch(context, usage, store);
+      const trouble = await troubleOf(context, () => usage.catchUp({ signal }));
+      await watch(context, usage, store, trouble);
+      if (trouble !== undefined) throw trouble.error;
     } finally {
       await usage.close();
     }

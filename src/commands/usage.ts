@@ -9,7 +9,15 @@ import type { CatchUpOptions, CatchUpProgress } from '../usagecatchup.ts';
 import { csvOf } from '../usagecsv.ts';
 import { daysIn } from '../usagedays.ts';
 import { type Dimension, parsed, usageRequestSchema } from '../usagerequest.ts';
-import { coverageLines, isWhole, oddityText, uncountedText, unreadText, usageLines } from './usagetable.ts';
+import {
+  coverageLines,
+  isWhole,
+  lostPricesText,
+  oddityText,
+  uncountedText,
+  unreadText,
+  usageLines,
+} from './usagetable.ts';
 
 /** What the command line asks of usage. */
 export interface Asked {
@@ -75,7 +83,7 @@ export async function rebuild(context: Context): Promise<number> {
 }
 
 /** `invalid`, in a sentence, for what cannot be asked. */
-function requestOf({ by, filters, from, to, last, tz }: Asked) {
+export function requestOf({ by, filters, from, to, last, tz }: Asked) {
   const request = parsed(usageRequestSchema, {
     by: by ?? ['day'],
     ...filters,
@@ -93,10 +101,6 @@ function requestOf({ by, filters, from, to, last, tz }: Asked) {
 function usualPeriod(by: readonly Dimension[]): string {
   if (by.includes('day')) return '30d';
   return by.includes('month') ? '365d' : by.includes('week') ? '12w' : '30d';
-}
-
-export function askedOf(asked: Asked): Request {
-  return requestOf(asked);
 }
 
 export async function withReader<T>(context: Context, work: (reader: Reader) => Promise<T>): Promise<T> {
@@ -226,10 +230,11 @@ function objectOf(answer: UsageAnswer): object {
 function warnOf({ output }: Context, standing: Standing): void {
   if (!standing.complete) output.warn(`Of what is stored, ${unreadText(standing)}`);
   if (standing.uncounted > 0) output.warn(uncountedText(standing));
+  if (standing.lostPrices !== undefined) output.warn(lostPricesText(standing.lostPrices));
   for (const oddity of standing.coverage.oddities) output.warn(oddityText(oddity));
 }
 
 /** 3: a part of what is stored is in no sum. */
-export function statusOf(standing: Pick<Standing, 'complete' | 'uncounted'>): number {
+export function statusOf(standing: Pick<Standing, 'complete' | 'uncounted' | 'lostPrices'>): number {
   return isWhole(standing) ? exit.done : exit.someFailed;
 }

@@ -151,6 +151,7 @@ export function coverageLines(totals: Sums | undefined, standing: Standing, now:
     ...(totals === undefined ? [] : [costLine(totals)]),
     complete ? `${when}: all of ${read}.` : `${when}: ${unreadText(standing)}`,
     ...(standing.uncounted === 0 ? [] : [uncountedText(standing)]),
+    ...(standing.lostPrices === undefined ? [] : [lostPricesText(standing.lostPrices)]),
     ...coverage.oddities.map(oddityText),
   ];
 }
@@ -167,8 +168,16 @@ function costLine({ calls, costCoverage }: Sums): string {
 }
 
 /** All that is stored is in the sums, as far as it can be known. */
-export function isWhole({ complete, uncounted }: Pick<Standing, 'complete' | 'uncounted'>): boolean {
-  return complete && uncounted === 0;
+export function isWhole({
+  complete,
+  uncounted,
+  lostPrices = 0,
+}: Pick<Standing, 'complete' | 'uncounted' | 'lostPrices'>): boolean {
+  return complete && uncounted === 0 && lostPrices === 0;
+}
+
+export function lostPricesText(lostPrices: number): string {
+  return `Costs may be wrong: ${formatItems(lostPrices, 'day')} of prices from openclaw.json cannot be read; \`nexus backfill --verify\` names what is damaged.`;
 }
 
 export function uncountedText({ uncounted }: Pick<Standing, 'uncounted'>): string {

@@ -98,8 +98,9 @@ export function openUsageThread(config: Config): Usage {
     standing: (within) => ask('standing', within),
     async setPrices(prices) {
       if (JSON.stringify(prices) === JSON.stringify(latest.prices)) return;
-      latest = { ...latest, prices: [...prices] };
+      // Only when it was told: until then it is to be told again.
       if (thread !== undefined) await ask('setPrices', prices);
+      latest = { ...latest, prices: [...prices] };
     },
     rebuild: () => ask('rebuild'),
     async close() {

@@ -2,13 +2,13 @@ import type { Context } from '../context.ts';
 import type { Standing } from '../usage.ts';
 import type { Top } from '../usagesessions.ts';
 import { formatAge, formatCount, formatDuration } from '../format.ts';
-import { type Asked, askedOf, catchUp, periodText, type Request, statusOf, withReader } from './usage.ts';
+import { type Asked, catchUp, periodText, type Request, requestOf, statusOf, withReader } from './usage.ts';
 import { costText, coverageLines, dollars, isWhole, shortCount } from './usagetable.ts';
 
 /** What costs most: sessions, cron jobs, and runs that cost over twice the median of their job. */
 export async function top(context: Context, asked: Asked): Promise<number> {
   const { output } = context;
-  const request = askedOf(asked);
+  const request = requestOf(asked);
   return await withReader(context, async (reader) => {
     await catchUp(context, reader);
     const answer = await reader.top(request);

@@ -35,8 +35,8 @@ export function answerError(
   if (error === undefined) return reply.code(500).send({ error: 'Internal error' });
   const status = httpStatus(error);
   reply.code(status).header(headers.error, error.code);
-  if (status === 503 || status === 429)
-    reply.header('retry-after', Math.ceil(error.retryAfter ?? retryAfter));
+  const after = error.retryAfter ?? (status === 503 || status === 429 ? retryAfter : undefined);
+  if (after !== undefined) reply.header('retry-after', Math.ceil(after));
   if (error.code === 'conflict' && error.length !== undefined) reply.header(headers.offset, error.length);
   if (error.code === 'range' && error.length !== undefined)
     reply.header('content-range', `bytes */${error.length}`);

@@ -43,7 +43,7 @@ const listed = {
 const itemSchema = z.object({ ...facts, ...encoding });
 export const listedSchema = z.object({ ...facts, ...listed }) satisfies z.ZodType<ListedItem>;
 const shownSchema = z.object({ ...facts, ...listed, ...encoding });
-export const brokenSchema = z.array(z.object({ id: z.string(), reason: z.string() }));
+const brokenSchema = z.array(z.object({ id: z.string(), reason: z.string() }));
 export const standingSchema = z.object({
   agent: z.string(),
   pending: z.number().int().nonnegative(),

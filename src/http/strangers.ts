@@ -15,8 +15,11 @@ export interface Claim {
  * only the failures are answered in another way, and long bodies not read for an address from which nobody else comes.
  */
 export interface Strangers {
-  /** What a proof's failure is answered with: itself, or `limited` once there were too many under this name or from this peer. */
-  failed(claim: Claim, error: unknown): unknown;
+  /**
+   * What a proof's failure is answered with: itself, or `limited` once there were too many from this peer, or under
+   * this name where one is said.
+   */
+  failed(claim: Pick<Claim, 'peer'> & Partial<Claim>, error: unknown): unknown;
   /** Somebody at this peer has proved itself: for an hour its long bodies are read, whoever else fails there. */
   proved(peer: string | undefined): void;
   /** Throws `limited` for a peer where many failed and nobody has proved itself. */
@@ -51,7 +54,7 @@ export function openStrangers(now: () => Date): Strangers {
     failed({ name, peer }, error) {
       if (!failedWith(error, 'unauthorized')) return error;
       const over = [
-        count(`name ${name.slice(0, 200)}`),
+        name === undefined ? undefined : count(`name ${name.slice(0, 200)}`),
         peer === undefined ? undefined : count(`peer ${peer}`),
       ];
       const refusals = over.filter((one) => one !== undefined);

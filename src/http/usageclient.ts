@@ -29,6 +29,7 @@ const standing = {
   asOf: z.string().nullable(),
   complete: z.boolean(),
   uncounted: count,
+  lostPrices: count.exactOptional(),
   coverage: z.object({
     transcripts: count,
     bytes: count,

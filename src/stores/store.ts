@@ -134,16 +134,29 @@ export interface Store {
   close(): Promise<void>;
 }
 
-/** The row with this id, or `undefined`. */
+/** The row with this id, or `undefined`. One that is not what was stored is told to `rotted`, or else thrown. */
 export async function rowOf(
   store: Store,
   table: string,
   partition: string,
   id: string,
+  rotted?: Rotted,
 ): Promise<Row | undefined> {
   // "~" is the greatest character of a key and so id + "\u0000" is the least id after this one.
-  for await (const row of store.rows(table, partition, { from: id, before: `${id}\u0000` })) return row;
+  const range = { from: id, before: `${id}\u0000` };
+  for await (const row of store.rows(table, partition, range, rotted)) return row;
   return undefined;
+}
+
+/** Removes rows, some of which may have rotted: an id that no store can hold is left where it is. */
+export async function removeFound(
+  store: Store,
+  table: string,
+  partition: string,
+  ids: readonly string[],
+): Promise<void> {
+  const removable = ids.filter((id) => segment.test(id));
+  if (removable.length > 0) await store.removeRows(table, partition, removable);
 }
 
 // Letters, digits and . _ - ~ : legal and distinct in a file name, a URL path segment and an Azure key.

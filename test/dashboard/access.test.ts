@@ -23,7 +23,7 @@ const reader = makeKey();
 const shipper = makeKey();
 
 /** Another process over the same store. */
-function serve(): FastifyInstance {
+function serve(more: { proxies?: number } = {}): FastifyInstance {
   const made = createServer({
     ...nounsOver(store),
     keys: () => keys,
@@ -31,6 +31,7 @@ function serve(): FastifyInstance {
     now: () => now,
     usage,
     dashboard: { signIns: openSignIns(store, () => now), timeZone: 'UTC' },
+    ...more,
   });
   apps.push(made);
   return made;
@@ -176,11 +177,21 @@ describe('signing in', () => {
     expect((await signIn('nxk_"><script>alert(1)</script>')).body).not.toContain('alert(1)');
   });
 
-  test('is limited for who fails, and still open to who has the key', async () => {
-    const tries: number[] = [];
-    for (let n = 0; n < 80; n++) tries.push((await signIn(`wrong${n}`)).statusCode);
-    expect(new Set(tries)).toEqual(new Set([401, 429]));
+  test('tells who fails often when to come back, and is still open to who has the key', async () => {
+    const tries = [];
+    for (let n = 0; n < 80; n++) tries.push(await signIn(`wrong${n}`));
+    expect(new Set(tries.map(({ statusCode }) => statusCode))).toEqual(new Set([401]));
+    expect(tries.map(({ headers }) => headers['retry-after'] !== undefined).indexOf(true)).toBe(60);
+    expect(tries.at(-1)?.body).toContain('This key is not known here.');
     expect((await signIn(reader)).statusCode).toBe(303);
+  });
+
+  test('behind a proxy counts by who asked it', async () => {
+    const at = serve({ proxies: 1 });
+    const by = (address: string) => signIn('wrong', { at, headers: { 'x-forwarded-for': address } });
+    for (let n = 0; n < 61; n++) await by('192.0.2.1');
+    expect((await by('192.0.2.1')).headers['retry-after']).toBeDefined();
+    expect((await by('192.0.2.2')).headers['retry-after']).toBeUndefined();
   });
 
   test.each([

@@ -334,6 +334,14 @@ test('a wrong key is unauthorized, and its text in no message', async () => {
   expect(JSON.stringify([error.message, error.stack, String(error.cause)])).not.toContain(key);
 });
 
+test('a wrong key is unauthorized and not tried again, also after many', async () => {
+  const { url } = await listeningEndpoint({ keys: [keyWith(['upload']).key] });
+  for (let n = 0; n < 61; n++)
+    await fetch(`${url}/api/store`, { headers: { 'x-functions-key': `wrong${n}` } });
+  const error = await failure(openClient({ endpoint: url, key: makeKey(), retries }).storeId());
+  expect(error).toMatchObject({ code: 'unauthorized', message: expect.stringContaining('not known here') });
+});
+
 test.each([
   'not a url',
   'ftp://nexus.example',

@@ -1,8 +1,8 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { PassThrough } from 'node:stream';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { type Alerts, openAlerts } from '../../src/alerts.ts';
 import { nameOf, periodAt, watchSpending } from '../../src/budgets.ts';
 import { type Budget, budgetsSchema } from '../../src/budgetsettings.ts';
@@ -11,7 +11,9 @@ import { createOutput } from '../../src/output.ts';
 import { openLocalStore } from '../../src/stores/local.ts';
 import type { Store } from '../../src/stores/store.ts';
 import { openUsage, type Usage } from '../../src/usage.ts';
-import { watch } from '../../src/commands/spending.ts';
+import { keepSpending, watch } from '../../src/commands/spending.ts';
+import { troubleOf } from '../../src/commands/usagetrouble.ts';
+import { NexusError } from '../../src/errors.ts';
 import { configSchema } from '../../src/config.ts';
 import { type Spent, spend } from './spending.ts';
 
@@ -305,21 +307,96 @@ describe('a model without a price', () => {
   });
 });
 
-test('what was raised is sent although what is spent cannot be read', async () => {
-  const notice = { event: 'failed', host: 'box', subject: 'job/upload', title: 'It failed.', at } as const;
-  await alerts.raise(notice, []);
+test('a budget that cannot be watched keeps no other from being told, and is named', async () => {
+  await costs(50);
+  await usage.catchUp();
+  const raised: string[] = [];
+  const watching = watchSpending({
+    usage,
+    alerts,
+    ...around([{ ...day, tz: '+05:20' }, { ...day, agent: ' ' }, day]),
+    onRaised: ({ subject }) => raised.push(subject),
+  });
+  await expect(watching).rejects.toThrow(/^The budget "main, \$10.00 a day" .*off the quarters/);
+  expect(steps(raised)).toEqual(['100']);
+  expect(steps((await alerts.list()).map(({ subject }) => subject))).toEqual(['100']);
+});
+
+/** Nexus on a machine with a channel that keeps what it is given. */
+function contextWith(budgets: Budget[]) {
+  const notices = path.join(directory, 'notices');
   const config = configSchema.parse({
     dataDir: directory,
     host: 'box',
-    alerts: { channels: [{ kind: 'command', command: ['/bin/sh', '-c', 'cat > /dev/null'] }] },
+    budgets,
+    alerts: { channels: [{ kind: 'command', command: ['/bin/sh', '-c', `cat >> "${notices}"`] }] },
   });
-  const failing = { query: () => Promise.reject(new Error('no query today')) };
   const [stdout, stderr] = [new PassThrough(), new PassThrough()];
   const output = createOutput({ stdout, stderr, json: false, env: {} });
-  const context = { config, env: process.env, now: () => new Date(at), output };
-  const watching = watch({ ...context, signal: new AbortController().signal }, failing, store);
-  await expect(watching).rejects.toThrow('no query today');
+  const { signal } = new AbortController();
+  const told = async () =>
+    [...(await readFile(notices, 'utf8').catch(() => '')).matchAll(/"subject": ?"([^"]+)"/g)].map(
+      ([, subject = '']) => subject,
+    );
+  return { config, env: process.env, now: () => new Date(at), output, signal, stderr, told };
+}
+
+test('what was raised is sent although what is spent cannot be read', async () => {
+  const notice = { event: 'failed', host: 'box', subject: 'job/upload', title: 'It failed.', at } as const;
+  await alerts.raise(notice, []);
+  const failing = { query: () => Promise.reject(new Error('no query today')) };
+  await expect(watch(contextWith([]), failing, store)).rejects.toThrow('no query today');
   expect((await alerts.list())[0]?.deliveries).toMatchObject([{ state: 'sent' }]);
+});
+
+describe('while what is stored cannot be read', () => {
+  const refused = () => Promise.reject(new NexusError('unavailable', 'The disk gives nothing.'));
+
+  test('budgets are watched by what was read before', async () => {
+    await costs(50);
+    await usage.catchUp();
+    const context = contextWith([day]);
+    const stop = new AbortController();
+    const followed = () => Promise.resolve(context.config);
+    const over = keepSpending(
+      { ...context, readHiddenLine: () => Promise.resolve(''), version: '0', configPath: '' },
+      { usage: { ...usage, catchUp: refused }, store, followed, signal: stop.signal },
+    );
+    await vi.waitFor(async () => expect(steps(await context.told())).toEqual(['100']), 10_000);
+    stop.abort();
+    await over;
+    expect(String(context.stderr.read())).toContain('Usage cannot be followed: The disk gives nothing.');
+  });
+
+  test('that is told once, when it has lasted for an hour of whoever looked, and its end', async () => {
+    const context = contextWith([]);
+    const look = async (catchUp: () => Promise<unknown>) => {
+      await watch(context, usage, store, await troubleOf(context, catchUp));
+    };
+    const told: string[][] = [];
+    for (const [time, catchUp] of [
+      ['10:00', refused],
+      ['10:59', refused],
+      ['11:00', refused],
+      ['12:00', refused],
+      ['12:01', usage.catchUp],
+      ['12:02', usage.catchUp],
+      ['13:30', refused],
+    ] as const) {
+      at = `2026-11-10T${time}:00Z`;
+      await look(catchUp);
+      told.push((await alerts.list()).map(({ recovered }) => (recovered === undefined ? 'lasts' : 'over')));
+    }
+    expect(told).toEqual([[], [], ['lasts'], ['lasts'], ['over'], ['over'], ['over']]);
+    expect(await context.told()).toEqual(['usage/box', 'usage/box']);
+  });
+
+  test('and since when cannot be kept either, that is told at once', async () => {
+    await writeFile(path.join(directory, 'host'), 'where a directory should be');
+    const context = contextWith([]);
+    await watch(context, usage, store, await troubleOf(context, refused));
+    expect(await context.told()).toEqual(['usage/box']);
+  });
 });
 
 describe('a period', () => {
@@ -356,6 +433,9 @@ test('a budget has dollars or tokens, a period and a zone that there is, and is 
   expect(refused({ per: 'hour', dollars: 1 })).toBe(false);
   expect(refused({ per: 'day', dollars: 0 })).toBe(false);
   expect(refused({ per: 'day', dollars: 1, tz: 'Mars/X' })).toBe(false);
+  expect(refused({ per: 'day', dollars: 1, tz: '+05:45' })).toBe(true);
+  expect(refused({ per: 'day', dollars: 1, tz: '+05:20' })).toBe(false);
+  expect(refused({ per: 'day', dollars: 1, agent: ' ' })).toBe(false);
   expect(refused([day, day])).toBe(false);
 });
 

@@ -6,7 +6,7 @@ import { keepPrices, openSeenPrices } from '../../src/pricesseen.ts';
 import { openLocalStore } from '../../src/stores/local.ts';
 import { quarterMs } from '../../src/usagecount.ts';
 import { openIndexFile } from '../../src/usagefile.ts';
-import { preparePrices, quartersOf } from '../../src/usageprices.ts';
+import { preparePrices, priceJoin, quartersOf } from '../../src/usageprices.ts';
 import { temporary } from './history.ts';
 
 const price = (fields: object): Price[] =>
@@ -113,6 +113,65 @@ test('prices that a transaction laid out and that was undone are laid out again'
   index.close();
 });
 
+test('every call has the price of its host, else of its agent, else Nexus’s own', async () => {
+  const index = await openIndexFile(path.join(await temporary(), 'i', 'index.sqlite'), 'store');
+  const agents = ['a', 'b', 'c'];
+  const models = ['m', 'n', 'o', ''];
+  for (const [nth, name] of agents.entries())
+    index.db.prepare('INSERT INTO agents VALUES (?, ?)').run(nth + 1, name);
+  for (const [nth, name] of models.entries())
+    index.db.prepare("INSERT INTO models VALUES (?, 'p', ?)").run(nth + 1, name);
+  const one = fc.record({
+    agent: fc.constantFrom(...agents),
+    host: fc.constantFrom('', 'h', 'i'),
+    model: fc.constantFrom('m', 'n', 'unknown', 'never called'),
+    input: fc.integer({ min: 1, max: 9 }),
+    seenAt: fc.integer({ min: 0, max: 4 }).map((quarter) => quarter * quarterMs),
+  });
+  const own = [...price({ model: 'm', input: 100 }), ...price({ model: 'unknown', input: 200 })];
+  const sql = `SELECT p.input FROM (SELECT ? AS agent, ? AS host) s, (SELECT ? AS model, ? AS quarter, 2 AS kind) r ${priceJoin}`;
+  await fc.assert(
+    fc.asyncProperty(fc.array(one, { maxLength: 12 }), async (said) => {
+      const table = { own, seen: said.map(({ input, seenAt, ...fields }) => seen(input, seenAt, fields)) };
+      await index.snapshot(() => {
+        preparePrices(index.db, table);
+        const find = index.db.prepare(sql);
+        for (const [a, agent] of agents.entries())
+          for (const [m, model] of models.entries())
+            for (const host of ['', 'h', 'i', 'new'])
+              for (const quarter of [-1, 0, 2, 5]) {
+                const called = model === '' ? 'unknown' : model;
+                const known = table.seen.filter((it) => it.agent === agent && it.model === called);
+                const its = known.filter((it) => host !== '' && it.host === host);
+                const periods = periodsOf({ own, seen: its.length > 0 ? its : known }, agent, 'p', called);
+                const expected = quartersOf(periods).find(
+                  ({ begins, ends }) => begins <= quarter && quarter < ends,
+                );
+                const found = find.get(a + 1, host, m + 1, quarter);
+                expect(found?.['input'] ?? undefined).toBe(expected?.rates.input);
+              }
+      });
+    }),
+    { numRuns: 60 },
+  );
+  index.close();
+});
+
+test('prices are laid of what an agent’s hosts price, and Nexus’s own once for all agents', async () => {
+  const index = await openIndexFile(path.join(await temporary(), 'i', 'index.sqlite'), 'store');
+  const [agents, models] = [500, 100];
+  await index.snapshot(() => {
+    for (let n = 1; n <= agents; n++) index.db.prepare('INSERT INTO agents VALUES (?, ?)').run(n, `a${n}`);
+    for (let n = 1; n <= models; n++)
+      index.db.prepare("INSERT INTO models VALUES (?, 'p', ?)").run(n, `m${n}`);
+    const own = Array.from({ length: models }, (_, n) => price({ model: `m${n + 1}` })).flat();
+    const kept = Array.from({ length: agents }, (_, n) => seen(1, 0, { agent: `a${n + 1}`, model: 'm1' }));
+    preparePrices(index.db, { own, seen: kept });
+  });
+  expect(index.db.prepare('SELECT count(*) AS n FROM temp.price').get()).toEqual({ n: models + agents });
+  index.close();
+});
+
 const listed = (input: number) => [
   { provider: 'p', model: 'm', input, output: 0, cacheRead: 0, cacheWrite: 0 },
 ];
@@ -142,7 +201,7 @@ test('of the prices of one day the last are kept, and an unchanged list is neith
   ] as const)
     await keepPrices(store, 'main', 'box', listed(input), new Date(time));
   const kept = await seenPrices();
-  expect(kept.map(({ input, seenAt }) => [input, new Date(seenAt).toISOString()])).toEqual([
+  expect(kept.prices.map(({ input, seenAt }) => [input, new Date(seenAt).toISOString()])).toEqual([
     [1, '2026-11-20T10:00:00.000Z'],
     [4, '2026-11-21T10:02:00.000Z'],
   ]);

@@ -83,6 +83,20 @@ test('an index that cannot be opened fails those who ask, and is tried again by 
   expect((await usage.query({})).totals.cost).toBe(1);
 });
 
+test('prices that change while the index cannot be opened are those that count when it can', async () => {
+  await spent('a', [{ tokens: 1_000_000, model: 'secret' }]);
+  const usage = open();
+  const prices = [{ model: 'secret', input: 3, output: 0, cacheRead: 0, cacheWrite: 0 }];
+  await mkdir(config.dataDir, { recursive: true });
+  await writeFile(path.join(config.dataDir, 'usage'), 'in the way');
+  await expect(usage.catchUp()).rejects.toBeInstanceOf(Error);
+  await expect(usage.setPrices(prices)).rejects.toBeInstanceOf(Error);
+  await rm(path.join(config.dataDir, 'usage'));
+  await usage.setPrices(prices);
+  await usage.catchUp();
+  expect((await usage.query({})).totals.cost).toBe(3);
+});
+
 test('closing ends a long reading, and who waits for it is told', async () => {
   const calls = Array.from({ length: 500 }, (_, nth) => ({ tokens: nth + 1, cost: 1 }));
   for (let n = 0; n < 30; n++) await spent(`s${n}`, calls);

@@ -4,25 +4,27 @@ import { allows, findKey, type Key } from '../../keys.ts';
 import { type SignIns, signInMs } from '../../signins.ts';
 import { authenticate, type Caller, callerWith, refuseOutsiders } from '../auth.ts';
 import { askedBy, bodyIn, headerOf } from '../context.ts';
-import { openStrangers, peerOf } from '../strangers.ts';
+import { openGuesses } from '../guesses.ts';
 
 /** Who looks at the dashboard. */
-export interface Access {
+interface Access {
   /** `undefined` where somebody has to sign in first. Throws `forbidden` for who may not even do that. */
   callerOf: (request: FastifyRequest) => Promise<Caller | undefined>;
   /** A form of this origin's own; `forbidden` for another's. */
   formOf: (request: FastifyRequest) => Promise<URLSearchParams>;
-  /** Throws `unauthorized`, `forbidden` or `limited` for a key that does not let in. */
+  /** Throws `unauthorized` or `forbidden` for a key that does not let in. */
   signIn: (request: FastifyRequest, reply: FastifyReply, presented: string) => Promise<void>;
   signOut: (request: FastifyRequest, reply: FastifyReply) => Promise<void>;
   /** Whether there is any key to sign in with. */
   needsKey: () => Promise<boolean>;
 }
 
-export interface AccessOptions {
+interface AccessOptions {
   keys: () => readonly Key[] | Promise<readonly Key[]>;
   signIns: SignIns;
   now: () => Date;
+  /** How many stand before the endpoint. */
+  proxies: number;
 }
 
 /**
@@ -35,8 +37,8 @@ const plainCookie = 'nexus';
 const mostFormBytes = 4096;
 
 /** Sign-in by a key of scope `read`, and the cookie that stands for it afterwards. */
-export function openAccess({ keys, signIns, now }: AccessOptions): Access {
-  const strangers = openStrangers(now);
+export function openAccess({ keys, signIns, now, proxies }: AccessOptions): Access {
+  const guesses = openGuesses(now, proxies);
 
   async function keyBehind(request: FastifyRequest): Promise<Key | undefined> {
     const known = await keys();
@@ -69,11 +71,10 @@ export function openAccess({ keys, signIns, now }: AccessOptions): Access {
         refuseOutsiders(askedBy(request));
         return;
       }
-      const peer = peerOf(request.socket.remoteAddress);
       const key = findKey(known, presented.trim());
       if (key === undefined)
-        throw strangers.failed(
-          { name: 'sign-in', peer },
+        throw guesses(
+          askedBy(request),
           new NexusError('unauthorized', 'This key is not known here.', {
             hint: 'Copy it again, or make one with `nexus keys add NAME --scopes read`.',
           }),
@@ -82,7 +83,6 @@ export function openAccess({ keys, signIns, now }: AccessOptions): Access {
         throw new NexusError('forbidden', `The key "${key.name}" lacks the scope "read".`, {
           hint: 'Make one with `nexus keys add NAME --scopes read`.',
         });
-      strangers.proved(peer);
       const secure = isSecure(request);
       const attributes = { path: '/', httpOnly: true, sameSite: 'strict', secure } as const;
       reply.setCookie(secure ? secureCookie : plainCookie, await signIns.begin(key.hash), {
@@ -159,5 +159,5 @@ async function formIn(request: FastifyRequest): Promise<URLSearchParams> {
 
 /** True where a sentence about a key is to be shown beside the form. */
 export function isRefusal(error: unknown): error is NexusError {
-  return failedWith(error, 'unauthorized', 'forbidden', 'limited', 'too_large', 'unsupported');
+  return failedWith(error, 'unauthorized', 'forbidden', 'too_large', 'unsupported');
 }

@@ -1,7 +1,7 @@
+import { filterNames } from '../../usagerequest.ts';
 import { html, type Html } from './html.ts';
 import { agentsIn, asked, link, maySee, type View } from './view.ts';
 
-const filterNames = ['agent', 'model', 'provider', 'trigger', 'host', 'job', 'source', 'session'] as const;
 type FilterName = (typeof filterNames)[number];
 /** What there is a choice of. */
 export type FilterField = Exclude<FilterName, 'job' | 'source' | 'session'>;

@@ -95,8 +95,8 @@ function navigation(at: Place | undefined, root: string): Html {
 
 /** As of when the figures hold, and what is not in them. */
 function standingLine(standing: Standing, { now, timeZone, trouble }: Frame): Html {
-  const { asOf, coverage, uncounted } = standing;
-  const whole = standing.complete && uncounted === 0;
+  const { asOf, coverage, uncounted, lostPrices = 0 } = standing;
+  const whole = standing.complete && uncounted === 0 && lostPrices === 0;
   if (asOf === null)
     return html`<p class="standing warn" role="status"><span class="dot"></span>The archive has not been looked through yet: these figures are not the whole. ${trouble === undefined ? 'Reload in a moment.' : html`That failed: ${trouble}`}</p>`;
   const time = html`<time datetime="${asOf}" title="${asOf}">${formatAge(new Date(asOf), now)}</time>`;
@@ -111,6 +111,9 @@ function standingLine(standing: Standing, { now, timeZone, trouble }: Frame): Ht
       ? [`${formatItems(coverage.unreadable.count, 'transcript')} cannot be read`]
       : []),
     ...(uncounted > 0 ? [`${formatItems(uncounted, 'line')} could not be counted`] : []),
+    ...(lostPrices > 0
+      ? [`${formatItems(lostPrices, 'day')} of prices from openclaw.json cannot be read`]
+      : []),
   ];
   return html`<p class="standing${whole && trouble === undefined ? '' : ' warn'}" role="status"><span class="dot"></span>${
     whole

@@ -1,6 +1,7 @@
 import { formatAge, formatBytes, formatCount, formatDuration, formatItems } from '../../format.ts';
 import type { MailboxStanding } from '../../mailbox.ts';
 import type { Standing } from '../../usage.ts';
+import { quarterMs } from '../../usagecount.ts';
 import { dayLabel, daysIn } from '../../usagedays.ts';
 import type { Coverage } from '../../usagecoverage.ts';
 import type { Sums } from '../../usagequery.ts';
@@ -15,7 +16,6 @@ import { labelOf } from './sessions.ts';
 import { agentsIn, choice, link, maySee, type View } from './view.ts';
 
 const chartDays = 30;
-const quarterMs = 900_000;
 
 interface Tile {
   title: string;

@@ -42,10 +42,10 @@ const pages: [url: string, page: (view: View) => Promise<Page>][] = [
 
 /** Pages for people: they read the store and the index, and change nothing but who is signed in. */
 export function dashboardRoutes(routes: Routes, options: DashboardOptions): void {
-  const { app, sessions, webhooks, keys, version, now, log } = routes;
+  const { app, sessions, webhooks, keys, version, now, log, proxies } = routes;
   const { usage, timeZone = Intl.DateTimeFormat().resolvedOptions().timeZone } = options;
   const assets = readAssets();
-  const access = openAccess({ keys, signIns: options.signIns, now });
+  const access = openAccess({ keys, signIns: options.signIns, now, proxies });
   const hosts = openHosts(sessions);
   let trouble: unknown;
   const look = openRecent(
@@ -178,7 +178,7 @@ export function dashboardRoutes(routes: Routes, options: DashboardOptions): void
       if (!isRefusal(error)) throw error;
       const status = httpStatus(error);
       request.facts = { ...request.facts, code: error.code };
-      if (status === 429) reply.header('retry-after', Math.ceil(error.retryAfter ?? 5));
+      if (error.retryAfter !== undefined) reply.header('retry-after', Math.ceil(error.retryAfter));
       const page = signInPage({ to, action: './sign-in', refusal: describe(error) });
       return send(request, reply, { ...page, status });
     }

@@ -4,7 +4,7 @@ import { judge } from './judge.ts';
 import type { Notes } from './notes.ts';
 import { hubSecret, type Stand } from './stand.ts';
 
-/** Wrong ones that are answered as such before there are too many, and how many are tried. */
+/** Wrong ones that are answered without a time to come back at before there are too many, and how many are tried. */
 const allowed = 60;
 const tries = 150;
 /** As many as are let in while they are tried: a bucket refills once a second. */
@@ -15,6 +15,8 @@ interface Door {
   guess: (wrong: string) => Asked;
   /** With what is right, which must open all the while. */
   right: Asked;
+  /** A key is told to be wrong however many were: who heard anything else would take it for an outage. */
+  byKey: boolean;
 }
 
 const form: Asked['headers'] = [
@@ -42,33 +44,37 @@ function doorsOf({ keys }: Stand): Door[] {
   return [
     {
       name: 'a key in the header',
+      byKey: true,
       guess: (key) => get('/api/store', ['x-functions-key', key]),
       right: get('/api/store', ['x-functions-key', keys.alpha]),
     },
     {
       name: 'a key in the query',
+      byKey: true,
       guess: (key) => get(`/api/sessions?code=${key}`),
       right: get(`/api/sessions?code=${keys.alpha}`),
     },
     {
       name: 'a key for the metrics',
+      byKey: true,
       guess: (key) => get('/metrics', ['authorization', `Bearer ${key}`]),
       right: get('/metrics', ['authorization', `Bearer ${keys.operator}`]),
     },
     {
       name: 'a key for webhooks',
+      byKey: false,
       guess: (key) => post('/api/webhook/alpha?source=plain', ['x-functions-key', key]),
       right: post('/api/webhook/alpha?source=plain', ['x-functions-key', keys.alpha]),
     },
-    { name: "a webhook's secret", guess: secret, right: secret(hubSecret) },
-    { name: "Meta's token", guess: meta, right: meta(hubSecret) },
-    { name: 'the sign-in', guess: signIn, right: signIn(keys.alpha) },
+    { name: "a webhook's secret", byKey: false, guess: secret, right: secret(hubSecret) },
+    { name: "Meta's token", byKey: false, guess: meta, right: meta(hubSecret) },
+    { name: 'the sign-in', byKey: true, guess: signIn, right: signIn(keys.alpha) },
   ];
 }
 
 /** Wrong keys and secrets from one address, far more than anybody mistypes; the right one opens meanwhile. */
 export async function guessKeys(stand: Stand, notes: Notes): Promise<void> {
-  for (const { name, guess, right } of doorsOf(stand)) {
+  for (const { name, guess, right, byKey } of doorsOf(stand)) {
     let limited = 0;
     let told = 0;
     for (let n = 0; n < tries; n += 10) {
@@ -77,8 +83,11 @@ export async function guessKeys(stand: Stand, notes: Notes): Promise<void> {
         const answer = await ask(stand.door, asked);
         judge(stand, notes, asked, answer);
         notes.count('wrong keys and secrets');
-        if (answer?.status === 429) limited += 1;
+        const isLimited = byKey ? answer?.headers.has('retry-after') === true : answer?.status === 429;
+        if (isLimited) limited += 1;
         else told += 1;
+        if (byKey && answer !== undefined && answer.status !== 401)
+          notes.broken('A wrong key is not told to be one.', `${name}: ${answer.status}`);
         if (answer?.status === 429 && !answer.headers.has('retry-after'))
           notes.broken('Who guesses too often is not told when to come back.', name);
         if (answer !== undefined && answer.status < 400)
@@ -93,6 +102,9 @@ export async function guessKeys(stand: Stand, notes: Notes): Promise<void> {
         );
     }
     if (limited === 0 || told > allowed + slack)
-      notes.broken('Guesses are not limited.', `${name}: of ${tries} wrong ones ${told} were told so`);
+      notes.broken(
+        'Guesses are not limited.',
+        `${name}: of ${tries} wrong ones ${told} were told no more than so`,
+      );
   }
 }
