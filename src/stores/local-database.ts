@@ -13,8 +13,12 @@ export interface Database {
   sqlite: DatabaseSync;
   /** Every row and length has a sum, so that one without it has rotted: of no database that an older release began. */
   summed: boolean;
-  /** From the next opening on: to be told when all of them were seen to have theirs. */
-  allSummed(): Promise<void>;
+  /**
+   * Begins a look through all of it, which gives what lacks a sum one. What it resolves with is to be called when the
+   * look has seen everything. The second such look refuses older releases that have the file open still, and after it
+   * the next opening has it `summed`.
+   */
+  beginLook(): Promise<() => Promise<void>>;
   /** The store's id. Throws `unavailable` when the file was replaced since it was opened. */
   id(): string;
   /** Runs a query, again when other processes are in the way. */
@@ -49,19 +53,37 @@ const schema = `
     PRIMARY KEY (tbl, partition, id)
   );`;
 
+/** A sum may be the one before of another length; the CRC and the sum are not. */
+const lengthAlone = 'NEW.sum IS OLD.sum AND NEW.crc IS OLD.crc';
+
 /**
  * What version 1 had not. What is there keeps no sum until it is written again or looked through: to write all of a
  * large store anew would keep everybody out for that long, and need as much space again. An older release that has the
- * file open goes on: its rows have no sum, and a length that it changes loses the one it had.
+ * file open goes on until `sumsRequired`: its rows have no sum, and a length that it changes loses the one it had.
  */
 const sums = `
   ALTER TABLE blobs ADD COLUMN crc INTEGER;
   ALTER TABLE blobs ADD COLUMN sum INTEGER;
   ALTER TABLE rows ADD COLUMN sum INTEGER;
-  CREATE TRIGGER length_without_sum AFTER UPDATE OF length ON blobs WHEN NEW.sum IS OLD.sum BEGIN
+  CREATE TRIGGER length_without_sum AFTER UPDATE OF length ON blobs WHEN ${lengthAlone} BEGIN
     UPDATE blobs SET crc = NULL, sum = NULL WHERE name = NEW.name;
   END;
   PRAGMA user_version = ${schemaVersion};`;
+
+/**
+ * What an older release writes from then on would be taken for rot when all have their sums: it fails before it is
+ * acknowledged.
+ */
+const refusal =
+  "BEGIN SELECT RAISE(ABORT, 'a newer nexus keeps sums of this store: start this one again'); END";
+const sumsRequired = `
+  CREATE TRIGGER IF NOT EXISTS row_with_sum BEFORE INSERT ON rows WHEN NEW.sum IS NULL ${refusal};
+  CREATE TRIGGER IF NOT EXISTS blob_with_sum BEFORE INSERT ON blobs WHEN NEW.sum IS NULL ${refusal};
+  CREATE TRIGGER IF NOT EXISTS length_with_sum BEFORE UPDATE OF length ON blobs WHEN ${lengthAlone} ${refusal};
+  DROP TRIGGER IF EXISTS length_without_sum;`;
+
+/** `once`: of a database that an older release began all was seen, and given its sums, one time. */
+const seenOnceFact = "INSERT OR IGNORE INTO facts (name, value) VALUES ('sums', 'once')";
 const summedFact = "INSERT OR REPLACE INTO facts (name, value) VALUES ('sums', 'all')";
 
 /** Opens it, and makes it when it is absent. `waitMs`: how long to wait for other processes before `unavailable`. */
@@ -162,6 +184,7 @@ function serveDatabase(sqlite: DatabaseSync, file: string, waitMs: number, made:
   let waiting: Waiting[] = [];
   let flushing: Promise<void> | undefined;
   let closed = false;
+  const selectSums = sqlite.prepare("SELECT value FROM facts WHERE name = 'sums'");
 
   function checkUsable(): void {
     if (closed) throw new NexusError('unavailable', 'The store is closed.');
@@ -229,8 +252,11 @@ function serveDatabase(sqlite: DatabaseSync, file: string, waitMs: number, made:
   return {
     sqlite,
     summed: made.summed,
-    allSummed() {
-      return this.commit(() => sqlite.exec(summedFact));
+    async beginLook() {
+      if (made.summed) return () => Promise.resolve();
+      const seenOnce = await this.read(() => selectSums.get() !== undefined);
+      if (seenOnce) await this.commit(() => sqlite.exec(sumsRequired));
+      return () => this.commit(() => sqlite.exec(seenOnce ? summedFact : seenOnceFact));
     },
     id() {
       checkUsable();
