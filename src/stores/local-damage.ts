@@ -22,13 +22,14 @@ export async function* localDamage(
   database: Database,
   file: string,
   open: Store['open'],
+  signal?: AbortSignal,
 ): AsyncIterable<Damage> {
   const item = basename(file);
   const allSeen = await database.beginLook();
   const seen = [
-    yield* guarded(item, structure(file, item)),
-    yield* guarded(item, rows(database)),
-    yield* guarded(item, blobs(database, open)),
+    yield* guarded(item, structure(file, item, signal)),
+    yield* guarded(item, rows(database, signal)),
+    yield* guarded(item, blobs(database, open, signal)),
   ];
   if (seen.every(Boolean)) await allSeen();
 }
@@ -63,15 +64,25 @@ const looking = `
   db.close();
   parentPort.postMessage(said.map((row) => String(row.integrity_check)));`;
 
-async function* structure(file: string, item: string): Look {
+async function* structure(file: string, item: string, signal: AbortSignal | undefined): Look {
+  signal?.throwIfAborted();
   const worker = new Worker(looking, { eval: true, workerData: { file, most: mostFindings } });
-  const [said]: unknown[] = await once(worker, 'message');
+  let said: unknown;
+  try {
+    [said] = await once(worker, 'message', signal === undefined ? {} : { signal });
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw error;
+  } finally {
+    // Nothing stops SQLite in the middle: who looks next would look beside it.
+    await worker.terminate();
+  }
   if (!Array.isArray(said)) return false;
   for (const line of said) if (line !== 'ok') yield { item, reason: `Damaged: ${String(line).trim()}.` };
   return said.every((line) => line === 'ok');
 }
 
-async function* rows(database: Database): Look {
+async function* rows(database: Database, signal: AbortSignal | undefined): Look {
   const { sqlite } = database;
   const page = sqlite.prepare(
     'SELECT rowid AS place, tbl, partition, id, json, sum FROM rows NOT INDEXED WHERE rowid > ? ORDER BY rowid LIMIT ?',
@@ -83,15 +94,17 @@ async function* rows(database: Database): Look {
   );
   for (const statement of [page, lookUp]) statement.setReadBigInts(true);
   for (let past = -1n; ; ) {
+    signal?.throwIfAborted();
     const found = await database.read(() => page.all(past, pageSize));
     const bare: [sum: number, place: bigint, table: string, agent: string, id: string, json: string][] = [];
     for (const { place, tbl, partition, id, json, sum } of found) {
       if (typeof place !== 'bigint') continue;
       const [table = '', agent = '', name = ''] = [tbl, partition, id].map(String);
       const item = `${table} ${agent}/${name}`;
+      const key = { table, partition: agent, id: name };
       const row = rowFrom(table, agent, id, json, database.summed ? Number(sum) : sum);
       if (row instanceof NexusError) {
-        yield { item, reason: row.message };
+        yield { item, reason: row.message, row: key };
         continue;
       }
       if (sum === null && typeof json === 'string')
@@ -99,7 +112,10 @@ async function* rows(database: Database): Look {
       const lost = await database.read(
         () => lookUp.get(table, agent, name)?.['place'] !== place && still.get(place) !== undefined,
       );
-      if (lost) yield { item, reason: `The row ${agent}/${name} of ${table} is not found by its key.` };
+      if (lost) {
+        const reason = `The row ${agent}/${name} of ${table} is not found by its key.`;
+        yield { item, reason, row: key };
+      }
     }
     if (bare.length > 0)
       await database.commit(() => {
@@ -113,7 +129,7 @@ async function* rows(database: Database): Look {
   }
 }
 
-async function* blobs(database: Database, open: Store['open']): Look {
+async function* blobs(database: Database, open: Store['open'], signal: AbortSignal | undefined): Look {
   const { sqlite } = database;
   const page = sqlite.prepare(
     'SELECT name, length, crc, sum FROM blobs WHERE name > ? ORDER BY name LIMIT ?',
@@ -131,7 +147,10 @@ async function* blobs(database: Database, open: Store['open']): Look {
         const { length, crc } = entryOf(name, row, database.summed);
         last = name;
         let sum = 0;
-        for await (const piece of open(name, 0, crc === null ? length : undefined)) sum = crc32(piece, sum);
+        for await (const piece of open(name, 0, crc === null ? length : undefined)) {
+          signal?.throwIfAborted();
+          sum = crc32(piece, sum);
+        }
         if (crc === null)
           await database.commit(() => {
             fill.run(sum, entrySum(name, { length, crc: sum }), name, length);

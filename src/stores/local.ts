@@ -70,7 +70,7 @@ export async function openLocalStore(directory: string, options: LocalOptions = 
     put: (table, row) => during(() => rows.put(table, row)),
     rows: rows.rows,
     removeRows: (table, partition, ids) => during(() => rows.removeRows(table, partition, ids)),
-    damage: () => localDamage(database, file, blobs.open),
+    damage: (signal) => localDamage(database, file, blobs.open, signal),
     close: () => (closing ??= closeAll()),
   };
 }

@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { openLocalStore } from '../../src/stores/local.ts';
 import { rowOf, type Store } from '../../src/stores/store.ts';
@@ -114,6 +115,26 @@ describe('a blob that rotted', () => {
     expect(await codeOf(store.append(log, 0, bytes('other')))).toBe('corrupt');
     expect((await readFile(fileOf(log))).toString()).toBe('abcdefghi');
   });
+});
+
+test('a look is ended by its signal wherever it is', async () => {
+  for (const id of ['a', 'b']) await store.insert('Sessions', row(id));
+  await store.append(log, 0, bytes('abc'));
+  sql("UPDATE rows SET sum = 1 WHERE id = 'a'");
+  const reason = new Error('enough');
+  const stopped = async (afterMs: number | 'the first'): Promise<void> => {
+    const stop = new AbortController();
+    const look = store.damage(stop.signal)[Symbol.asyncIterator]();
+    if (afterMs === 'the first') await look.next();
+    const next = look.next();
+    if (typeof afterMs === 'number') await sleep(afterMs);
+    stop.abort(reason);
+    await expect(next).rejects.toBe(reason);
+  };
+  await stopped(0);
+  // While SQLite looks through its file in a thread.
+  await stopped(2);
+  await stopped('the first');
 });
 
 describe('a store of the version before', () => {
