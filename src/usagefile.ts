@@ -2,10 +2,10 @@ import { randomUUID } from 'node:crypto';
 import { mkdirSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { checkOwner, diskError, isBusy, openingError } from './diskerrors.ts';
 import { failedWith, NexusError } from './errors.ts';
 import { createPrivateFile, openLockFile } from './processlock.ts';
+import { identityOf, whenFree } from './sharedsqlite.ts';
 import { allowSums, keepSums, sumsHold } from './usagesums.ts';
 
 /** Another schema, or another way to count, is begun anew. */
@@ -171,7 +171,7 @@ async function connect(file: string, storeId: string): Promise<IndexFile> {
     opened.exec('PRAGMA cache_size = -32000');
     opened.exec('PRAGMA cell_size_check = ON');
     allowSums(opened);
-    await whenFree(file, () => transaction(opened, () => prepare(opened, storeId)));
+    await tried(file, () => transaction(opened, () => prepare(opened, storeId)));
     return indexOver(opened, file, identity, storeId);
   } catch (error) {
     db?.close();
@@ -214,7 +214,7 @@ function indexOver(db: DatabaseSync, file: string, identity: string | undefined,
 
   async function guarded<T>(attempt: () => T): Promise<T> {
     try {
-      return await whenFree(file, attempt);
+      return await tried(file, attempt);
     } catch (error) {
       throw failedWith(error, 'corrupt') ? new IndexGone(error) : error;
     }
@@ -289,23 +289,13 @@ function transaction<T>(db: DatabaseSync, work: () => T, begin = 'BEGIN IMMEDIAT
   }
 }
 
-/** Tries until no other connection is in the way, without blocking the event loop. */
-async function whenFree<T>(file: string, attempt: () => T): Promise<T> {
-  const began = performance.now();
-  for (let pause = 1; ; pause = Math.min(pause * 2, 20)) {
-    try {
-      return attempt();
-    } catch (error) {
-      if (!isBusy(error)) throw diskError(error, file);
-      if (performance.now() - began >= waitMs) throw busy(file);
-    }
-    await sleep(pause * (0.5 + Math.random() / 2));
+/** Tries until no other connection is in the way; errors translated. */
+async function tried<T>(file: string, attempt: () => T): Promise<T> {
+  try {
+    return await whenFree(waitMs, attempt);
+  } catch (error) {
+    throw isBusy(error) ? busy(file) : diskError(error, file);
   }
-}
-
-function identityOf(file: string): string | undefined {
-  const stat = statSync(file, { bigint: true, throwIfNoEntry: false });
-  return stat === undefined ? undefined : `${stat.dev}:${stat.ino}`;
 }
 
 function busy(file: string): NexusError {

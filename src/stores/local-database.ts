@@ -1,10 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { statSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { diskError, isBusy } from '../diskerrors.ts';
+import { diskError } from '../diskerrors.ts';
 import { NexusError } from '../errors.ts';
 import { createPrivateFile } from '../processlock.ts';
+import { identityOf, whenFree } from '../sharedsqlite.ts';
 import { checkWal } from '../walcheck.ts';
 
 /** The SQLite file of a local store: WAL, a sync at every commit, many processes at once. */
@@ -98,11 +97,11 @@ export async function openDatabase(file: string, waitMs: number): Promise<Databa
     throw diskError(error, file);
   }
   try {
-    const made = await whenFree(file, waitMs, () => prepare(sqlite, file));
+    const made = await whenFree(waitMs, () => prepare(sqlite, file));
     return serveDatabase(sqlite, file, waitMs, made);
   } catch (error) {
     sqlite.close();
-    throw error;
+    throw diskError(error, file);
   }
 }
 
@@ -162,16 +161,6 @@ function checkVersion(sqlite: DatabaseSync, file: string): number {
       { hint: 'Use the newer nexus that made it.' },
     );
   return version;
-}
-
-/**
- * What tells a file from its copies: inode and time of birth, which no copy keeps. The device only stands in where
- * the file system tells no time of birth, because its number may be another after each mount.
- */
-function identityOf(file: string): string | undefined {
-  const stat = statSync(file, { bigint: true, throwIfNoEntry: false });
-  if (stat === undefined) return undefined;
-  return stat.birthtimeNs > 0n ? `${stat.ino}@${stat.birthtimeNs}` : `${stat.dev}:${stat.ino}`;
 }
 
 function replaced(file: string): NexusError {
@@ -238,11 +227,11 @@ function serveDatabase(sqlite: DatabaseSync, file: string, waitMs: number, made:
     do {
       await gather();
       try {
-        await whenFree(file, waitMs, commitWaiting);
+        await whenFree(waitMs, commitWaiting);
       } catch (error) {
         const failed = waiting;
         waiting = [];
-        for (const one of failed) one.reject(error);
+        for (const one of failed) one.reject(diskError(error, file));
       }
     } while (waiting.length > 0);
     // Here and not in a `finally` of the caller: what is handed in before that ran would never be committed.
@@ -263,10 +252,14 @@ function serveDatabase(sqlite: DatabaseSync, file: string, waitMs: number, made:
       return made.id;
     },
     async read(query) {
-      return await whenFree(file, waitMs, () => {
-        if (closed) throw new NexusError('unavailable', 'The store is closed.');
-        return query();
-      });
+      try {
+        return await whenFree(waitMs, () => {
+          if (closed) throw new NexusError('unavailable', 'The store is closed.');
+          return query();
+        });
+      } catch (error) {
+        throw diskError(error, file);
+      }
     },
     async commit(mutation) {
       const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -281,17 +274,4 @@ function serveDatabase(sqlite: DatabaseSync, file: string, waitMs: number, made:
       sqlite.close();
     },
   };
-}
-
-/** Runs `attempt` until no other connection is in the way, without blocking the event loop; errors translated. */
-async function whenFree<T>(file: string, waitMs: number, attempt: () => T): Promise<T> {
-  const began = performance.now();
-  for (let pause = 1; ; pause = Math.min(pause * 2, 4)) {
-    try {
-      return attempt();
-    } catch (error) {
-      if (!isBusy(error) || performance.now() - began >= waitMs) throw diskError(error, file);
-    }
-    await sleep(pause * (0.5 + Math.random() / 2));
-  }
 }

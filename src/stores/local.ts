@@ -3,11 +3,11 @@ import { stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { checkOwner, diskError, errnoOf, openingError } from '../diskerrors.ts';
 import { NexusError } from '../errors.ts';
-import { syncAbove } from '../lastingnames.ts';
+import { syncAbove, syncDirectory } from '../lastingnames.ts';
 import { localBlobs } from './local-blobs.ts';
 import { localDamage } from './local-damage.ts';
 import { type Database, openDatabase } from './local-database.ts';
-import { makeDirectory, syncDirectory } from './local-files.ts';
+import { makeDirectory } from './local-files.ts';
 import { localRows } from './local-rows.ts';
 import type { Store } from './store.ts';
 
