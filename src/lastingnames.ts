@@ -1,8 +1,19 @@
 import { closeSync, fsyncSync, openSync, statSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { errnoOf } from './diskerrors.ts';
 
 /** Makes a directory's entries durable. */
+export async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** The same, where nothing may come in between. */
 export function syncEntries(directory: string): void {
   const handle = openSync(directory, 'r');
   try {

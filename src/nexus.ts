@@ -47,6 +47,8 @@ export interface Damaged {
   item: string;
   /** A sentence. */
   reason: string;
+  /** Whose it is, where that is known. */
+  agent?: string;
 }
 
 export interface ListOptions {
@@ -93,8 +95,11 @@ export interface Nexus {
   /** Cards, by agent and transcript in ascending order. */
   list(options?: ListOptions): AsyncIterable<Card>;
 
-  /** Looks through all that is stored, whatever host it came from, and names what is damaged. Takes long. */
-  damage(): AsyncIterable<Damaged>;
+  /**
+   * Looks through all that is stored, whatever host it came from, and names what is damaged. Takes long. Throws the
+   * signal's reason when that ends it.
+   */
+  damage(signal?: AbortSignal): AsyncIterable<Damaged>;
 
   /**
    * The mark that a host last left for an agent, or `undefined`. A host leaves a fresh random one around each run

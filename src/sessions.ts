@@ -221,7 +221,7 @@ export function openSessions(store: Store, now: () => Date = () => new Date()): 
       }
     },
 
-    damage: () => damageIn(store),
+    damage: (signal) => damageIn(store, signal),
 
     async mark(agent, host) {
       try {

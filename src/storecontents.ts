@@ -5,8 +5,8 @@ import type { Rotted, Store } from './stores/store.ts';
 export const containers = { sessions: 'append', payloads: 'create' } as const;
 
 /**
- * The tables that Nexus keeps, all partitioned by agent but `Agents`, `SignIns` and `Jobs`, which have one partition,
- * and `Changes`, which has one a day. `Marks`, `Changes` and `SignIns` belong to one store and are never copied to
+ * The tables that Nexus keeps, all partitioned by agent but `Agents`, `Alerts`, `SignIns` and `Jobs`, which have one
+ * partition, and `Changes`, which has one a day. `Marks`, `Changes` and `SignIns` belong to one store and are never copied to
  * another: they tell a host that this very store is the one it shipped to, a reader of this very store what to read,
  * and who is signed in to its dashboard. Nor are `Jobs`, which every host tells anew after each run.
  */
@@ -25,6 +25,25 @@ export const tables = [
   'Jobs',
 ] as const;
 
+const notByAgent: ReadonlySet<string> = new Set(['Agents', 'Alerts', 'SignIns', 'Jobs', 'Changes']);
+const byAgent: ReadonlySet<string> = new Set(tables.filter((table) => !notByAgent.has(table)));
+
+/** Whose a row is, where its table tells. */
+export function agentOfRow(table: string, partition: string, id: string): string | undefined {
+  if (table === 'Agents') return agentIn(id);
+  return byAgent.has(table) ? agentIn(partition) : undefined;
+}
+
+/** Whose a blob is: the third part of its name is the agent. */
+export function agentOfBlob(name: string): string | undefined {
+  const [container = '', , agent = '', rest] = name.split('/');
+  return Object.hasOwn(containers, container) && rest !== undefined ? agentIn(agent) : undefined;
+}
+
+function agentIn(text: string): string | undefined {
+  return agentIdPattern.test(text) ? text : undefined;
+}
+
 /**
  * Every agent that a store knows: by name, or by transcripts that a crash has left without it. A row that rotted has
  * nothing but its name, under which an agent without anything does no harm; a length that rotted has the agent's.
@@ -32,8 +51,8 @@ export const tables = [
 export async function agentsOf(store: Store, rotted?: Rotted): Promise<string[]> {
   const agents = new Set<string>(await namedAgents(store, rotted));
   const named = (name: string): void => {
-    const [, , agent = ''] = name.split('/');
-    if (agentIdPattern.test(agent)) agents.add(agent);
+    const agent = agentOfBlob(name);
+    if (agent !== undefined) agents.add(agent);
   };
   for await (const { name } of store.list('sessions/inbox/', named)) named(name);
   return [...agents].sort();

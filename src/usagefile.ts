@@ -2,10 +2,10 @@ import { randomUUID } from 'node:crypto';
 import { mkdirSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { checkOwner, diskError, isBusy, openingError } from './diskerrors.ts';
 import { failedWith, NexusError } from './errors.ts';
 import { createPrivateFile, openLockFile } from './processlock.ts';
+import { identityOf, whenFree } from './sharedsqlite.ts';
 import { allowSums, keepSums, sumsHold } from './usagesums.ts';
 
 /** Another schema, or another way to count, is begun anew. */
@@ -30,11 +30,11 @@ const schema = `
     id INTEGER PRIMARY KEY, provider TEXT NOT NULL, model TEXT NOT NULL, UNIQUE (provider, model)
   ) STRICT;
   CREATE TABLE sessions (
-    id INTEGER PRIMARY KEY, agent INTEGER NOT NULL, name TEXT NOT NULL, started_at INTEGER, ended_at INTEGER,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, agent INTEGER NOT NULL, name TEXT NOT NULL, started_at INTEGER, ended_at INTEGER,
     key TEXT, trigger TEXT, host TEXT, job TEXT, batch TEXT, source TEXT, UNIQUE (agent, name)
   ) STRICT;
   CREATE TABLE transcripts (
-    id INTEGER PRIMARY KEY, session INTEGER NOT NULL, agent TEXT NOT NULL, name TEXT NOT NULL,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, session INTEGER NOT NULL, agent TEXT NOT NULL, name TEXT NOT NULL,
     length INTEGER NOT NULL DEFAULT 0, complete INTEGER NOT NULL DEFAULT 0,
     read_to INTEGER NOT NULL DEFAULT 0, lines INTEGER NOT NULL DEFAULT 0, seam BLOB,
     tail INTEGER NOT NULL DEFAULT 0, asked INTEGER NOT NULL DEFAULT 0,
@@ -164,7 +164,7 @@ async function connect(file: string, storeId: string): Promise<IndexFile> {
     db = opened;
     const identity = identityOf(file);
     // Also where another process just opens or closes it, or was killed.
-    await whenFree(file, () => opened.exec('PRAGMA journal_mode = WAL'));
+    await whenFree(waitMs, () => opened.exec('PRAGMA journal_mode = WAL'));
     opened.exec('PRAGMA synchronous = NORMAL');
     // Pages: 32 MiB. A first reading writes the same pages again and again.
     opened.exec('PRAGMA wal_autocheckpoint = 8000');
@@ -172,7 +172,7 @@ async function connect(file: string, storeId: string): Promise<IndexFile> {
     opened.exec('PRAGMA cache_size = -32000');
     opened.exec('PRAGMA cell_size_check = ON');
     allowSums(opened);
-    await whenFree(file, () => transaction(opened, () => prepare(opened, storeId)));
+    await tried(file, () => transaction(opened, () => prepare(opened, storeId)));
     return indexOver(opened, file, identity, storeId);
   } catch (error) {
     db?.close();
@@ -215,7 +215,7 @@ function indexOver(db: DatabaseSync, file: string, identity: string | undefined,
 
   async function guarded<T>(attempt: () => T): Promise<T> {
     try {
-      return await whenFree(file, attempt);
+      return await tried(file, attempt);
     } catch (error) {
       throw failedWith(error, 'corrupt') ? new IndexGone(error) : error;
     }
@@ -290,23 +290,13 @@ function transaction<T>(db: DatabaseSync, work: () => T, begin = 'BEGIN IMMEDIAT
   }
 }
 
-/** Tries until no other connection is in the way, without blocking the event loop. */
-async function whenFree<T>(file: string, attempt: () => T): Promise<T> {
-  const began = performance.now();
-  for (let pause = 1; ; pause = Math.min(pause * 2, 20)) {
-    try {
-      return attempt();
-    } catch (error) {
-      if (!isBusy(error)) throw diskError(error, file);
-      if (performance.now() - began >= waitMs) throw busy(file);
-    }
-    await sleep(pause * (0.5 + Math.random() / 2));
+/** Tries until no other connection is in the way; errors translated. */
+async function tried<T>(file: string, attempt: () => T): Promise<T> {
+  try {
+    return await whenFree(waitMs, attempt);
+  } catch (error) {
+    throw isBusy(error) ? busy(file) : diskError(error, file);
   }
-}
-
-function identityOf(file: string): string | undefined {
-  const stat = statSync(file, { bigint: true, throwIfNoEntry: false });
-  return stat === undefined ? undefined : `${stat.dev}:${stat.ino}`;
 }
 
 function busy(file: string): NexusError {

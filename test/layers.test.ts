@@ -66,7 +66,7 @@ const layers: [name: string, files: RegExp][] = [
     'words and rules',
     /^(agents|transcripts|nexus|mailbox|payload|transfer|exactjson|jsontext|configfile|logline|settings|jsonschema|context|format|table|nearest|slots|senterror)\.ts$|^stores\/store\.ts$/,
   ],
-  ['locks and disk', /^(processlock|lastingnames|diskerrors|walcheck)\.ts$/],
+  ['locks and disk', /^(processlock|lastingnames|diskerrors|sharedsqlite|walcheck)\.ts$/],
   ['errors', /^errors\.ts$/],
 ];
 
@@ -113,7 +113,7 @@ test('HTTP and OpenClaw know nothing of each other', () => {
 });
 
 test('stores know the contract, errors, locks and each other, and no noun', () => {
-  const allowed = /^stores\/|^(errors|processlock|lastingnames|diskerrors|walcheck)\.ts$/;
+  const allowed = /^stores\/|^(errors|processlock|lastingnames|diskerrors|sharedsqlite|walcheck)\.ts$/;
   const found = imports.filter(
     (one) =>
       one.from.startsWith('stores/') && one.from !== 'stores/store.ts' && inSrc(one) && !allowed.test(one.to),

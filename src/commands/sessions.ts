@@ -5,6 +5,7 @@ import { dirname, join, resolve } from 'node:path';
 import type { Context } from '../context.ts';
 import { exit, NexusError } from '../errors.ts';
 import { formatAge, formatBytes, formatItems } from '../format.ts';
+import { syncDirectory } from '../lastingnames.ts';
 import type { Card, Damaged, Nexus } from '../nexus.ts';
 import { openNexus } from '../open.ts';
 
@@ -194,15 +195,6 @@ async function giveName(temporary: string, path: string): Promise<void> {
     } finally {
       await copied.close();
     }
-  }
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, 'r');
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
   }
 }
 

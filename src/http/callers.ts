@@ -16,11 +16,6 @@ export function agentsOf(
   return agents;
 }
 
-/** Whether a caller may know of something stored, by a name that has its agent's between what separates names. */
-export function mayName(caller: Caller, item: string): boolean {
-  return caller.agents === '*' || item.split(/[ ./]/).some((part) => caller.agents.includes(part));
-}
-
 /** The place of the item that an id names. Of another's agent `forbidden`, whether or not there is such an item. */
 export function placeOf(caller: Caller, scopes: readonly Scope[], id: string): Position {
   const position = positionOf(id);

@@ -7,8 +7,9 @@ import { type Card, maxChunkBytes, type Nexus } from '../nexus.ts';
 import { checkTranscript } from '../transcripts.ts';
 import { readBytes } from './clientread.ts';
 import { type ClientOptions, notNexus, openConnection } from './connection.ts';
+import { damageAt } from './damageclient.ts';
 import { brokenIn } from './mailboxwire.ts';
-import type { Answer } from './request.ts';
+import { type Answer, either } from './request.ts';
 import {
   cardSchema,
   cursorOf,
@@ -27,15 +28,9 @@ export type { ClientOptions } from './connection.ts';
 const compressFrom = 1024;
 /** The endpoint reads every byte before it answers with a digest: so much longer it may take, for each ms of these bytes. */
 const digestBytesPerMs = 2_000;
-/** As long as it takes to read a whole archive, or nearly. */
-const damageTimeoutMs = 6 * 3_600_000;
 const cardsPerPage = 1000;
 
 const storeSchema = z.object({ id: z.string().min(1) });
-const damageSchema = z.object({
-  damaged: z.array(z.object({ item: z.string(), reason: z.string() })),
-  more: z.number().int().nonnegative(),
-});
 const markSchema = z.object({ mark: z.string().nullable() });
 const pageSchema = z.object({ sessions: z.array(cardSchema), next: z.string().nullable() });
 const compressed = promisify(zstdCompress);
@@ -148,12 +143,7 @@ export function openClient(options: ClientOptions): Nexus {
       });
     },
 
-    async *damage() {
-      const ask = { method: 'GET', path: '/api/store/damage', timeoutMs: damageTimeoutMs } as const;
-      const { damaged, more } = (await connection.json(damageSchema, { ...ask, expect: [200] })).value;
-      yield* damaged;
-      if (more > 0) yield { item: endpoint.base, reason: `${more} more are damaged.` };
-    },
+    damage: (signal) => damageAt(connection, either(options.signal, signal)),
 
     async *list({ agent, since, after, damaged } = {}) {
       let cursor = after === undefined ? undefined : cursorOf(after);

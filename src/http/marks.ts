@@ -1,13 +1,10 @@
 import * as z from 'zod';
 import { NexusError } from '../errors.ts';
-import type { Damaged } from '../nexus.ts';
 import { modelPricesSchema } from '../prices.ts';
 import { parseBody, requireType } from './body.ts';
-import { mayName } from './callers.ts';
-import { bodyIn, callerOf, headerOf, type Routes } from './context.ts';
+import { bodyIn, headerOf, type Routes } from './context.ts';
 
 const pricesSchema = z.strictObject({ prices: modelPricesSchema });
-const mostDamaged = 1000;
 const maxPricesBytes = 1024 * 1024;
 
 const bodySchema = z.strictObject({ mark: z.string().min(1).max(200) });
@@ -21,19 +18,6 @@ export function markRoutes({ app, sessions, version }: Routes): void {
 
   const scopes = ['upload'] as const;
   const url = '/api/marks/:agentId/:host';
-
-  // What is damaged of its agents, found by reading everything: for `backfill --verify`.
-  app.get('/api/store/damage', { config: { scopes } }, async (request) => {
-    const caller = callerOf(request);
-    const damaged: Damaged[] = [];
-    let more = 0;
-    for await (const one of sessions.damage()) {
-      if (!mayName(caller, one.item)) continue;
-      if (damaged.length < mostDamaged) damaged.push(one);
-      else more++;
-    }
-    return { damaged, more };
-  });
 
   app.get<{ Params: { agentId: string; host: string } }>(url, { config: { scopes } }, async (request) => {
     const { agentId, host } = request.params;

@@ -18,6 +18,7 @@ import type { Mailboxes } from '../sources.ts';
 import type { Usage } from '../usage.ts';
 import { bodyOf } from './body.ts';
 import { askedBy, bodyIn, type Routes } from './context.ts';
+import { damageRoute } from './damage.ts';
 import { type DashboardOptions, dashboardRoutes } from './dashboard/routes.ts';
 import { answerError, errorOf, unknownRoute } from './failures.ts';
 import { openKeyCheck } from './guesses.ts';
@@ -47,6 +48,8 @@ export interface Limits {
   keepAliveMs: number;
   /** Without a byte either way: a reader who no longer reads. */
   silenceMs: number;
+  /** Between signs of life in an answer that takes long: less than who asks, or is in between, takes for an outage. */
+  signMs: number;
   /** For the rest of a body that was refused before its end. */
   lingerMs: number;
   /** For the store to answer when readiness is asked for. */
@@ -64,6 +67,7 @@ export const defaultLimits: Limits = {
   requestMs: 300_000,
   keepAliveMs: 65_000,
   silenceMs: 330_000,
+  signMs: 5000,
   lingerMs: 2000,
   readyMs: 5000,
   metricsMs: 3000,
@@ -197,6 +201,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
   metricsRoutes(routes, { metrics, jobs, waitMs: metricsMs, keyCheck });
   healthRoutes(routes);
   markRoutes(routes);
+  damageRoute(routes, limits.signMs);
   sessionRoutes(routes);
   transcriptRoutes(routes);
   webhookRoutes(routes);

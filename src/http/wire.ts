@@ -28,6 +28,10 @@ export const headers = {
   broken: 'nexus-broken',
 } as const;
 
+/** What is damaged is told in lines, of which this is the last: without it the answer was cut short. */
+export const damagePath = '/api/store/damage';
+export const damageEnd = { end: true } as const;
+
 export const partialUpload = 'application/partial-upload';
 
 /** The longest `Nexus-About`, in bytes; with the other headers it stays below the 16 KiB that Node takes. */

@@ -39,7 +39,7 @@ type Table = keyof typeof summed;
 const tables: readonly Table[] = ['deliveries', 'batches'];
 
 /** SQL for a row's sum; `sound` for whether it is the one that it was given, or none, by an older release. */
-const sumOf = (table: Table): string => `nexus_sum(${summed[table]})`;
+const sumOf = (table: Table): string => `delivery_sum(${summed[table]})`;
 export const sound = (table: Table): string => `(sum IS NULL OR sum = ${sumOf(table)})`;
 export const seal = (table: Table): string => `UPDATE ${table} SET sum = ${sumOf(table)} WHERE id = ?`;
 
@@ -134,7 +134,7 @@ function connect(file: string): DatabaseSync {
 function teachSums(db: DatabaseSync): void {
   // Of bigints: rot may have made a number too large for another.
   const options = { deterministic: true, directOnly: false, varargs: true, useBigIntArguments: true };
-  db.function('nexus_sum', options, (...values) =>
+  db.function('delivery_sum', options, (...values) =>
     crc32(values.map((value) => `${typeof value} ${String(value)}`).join('\n')),
   );
 }

@@ -1,7 +1,7 @@
 import { agentIdPattern } from '../agents.ts';
 import type { Config } from '../config.ts';
 import { stoppedBy } from '../context.ts';
-import { describe, failedWith, NexusError } from '../errors.ts';
+import { describe, NexusError } from '../errors.ts';
 import { bug, codeIn, type Facts, type Say } from '../logline.ts';
 import type { Nexus } from '../nexus.ts';
 import { isFresh } from '../open.ts';
@@ -13,11 +13,13 @@ import { underLock } from './agentlock.ts';
 import { previewAgent, runAgent } from './agentrun.ts';
 import { endBackfill } from './backfillend.ts';
 import { aliasOf, chooseAgents } from './choosing.ts';
+import { noteDamage } from './damage.ts';
 import { type Failure, isSetAside, setAsideReason } from './failures.ts';
 import { rememberRun } from './lastruns.ts';
 import { ledgerFile, openLedger } from './ledger.ts';
 import { type Missing, missingOf } from './missing.ts';
 import { watchOutages } from './outages.ts';
+import { leavePrices } from './prices.ts';
 import { leftAlone, type RunOptions } from './sortout.ts';
 
 /** What one `backfill` or `upload` is asked to do. */
@@ -189,7 +191,7 @@ export async function runJob(
           fail: (item, code) => fail(item, { agent: id, code }),
         });
         // What calls without a recorded cost are estimated by; a run that ships nothing asks nothing more.
-        if (audit.stored > 0) await leavePrices(outages.nexus, as, config.host, state, said);
+        if (audit.stored > 0) await leavePrices(outages.nexus, as, config.host, state.prices, said);
       };
       try {
         const held = await underLock(config, as, request.job, work);
@@ -208,7 +210,7 @@ export async function runJob(
       }
     }
     if (request.verify && nexus !== undefined && !request.dryRun && !around.signal.aborted)
-      await noteDamage(nexus, report, warn, fail);
+      await noteDamage(nexus, report.failed, around.signal, warn, fail);
     const stopped = stoppedBy(around.signal);
     if (stopped !== undefined) report.interrupted = stopped;
     closeReport(report, now());
@@ -223,43 +225,6 @@ export async function runJob(
   } finally {
     ledger.close();
     await nexus?.close();
-  }
-}
-
-/** What is damaged of all that is stored, also of what is no longer on this host, and was not named before. */
-async function noteDamage(nexus: Nexus, report: Report, warn: Say, fail: Fail): Promise<void> {
-  try {
-    // The file of a transcript was named by its path, for the same reason.
-    for await (const { item, reason } of nexus.damage())
-      if (report.failed.every((known) => known.item !== item && known.reason !== reason))
-        fail({ item, reason }, { code: 'corrupt' });
-  } catch (error) {
-    if (failedWith(error, 'not_found'))
-      warn('The endpoint is older and does not look through what else it stores: update nexus there.', {
-        code: error.code,
-      });
-    else if (error instanceof NexusError)
-      fail({ item: 'all that is stored', reason: describe(error) }, { code: codeIn(error) });
-    else throw error;
-  }
-}
-
-/** Prices come with the transcripts and stop none of them: an older endpoint does not take them. */
-async function leavePrices(
-  nexus: Pick<Nexus, 'setPrices'>,
-  agent: string,
-  host: string,
-  { prices }: State,
-  warn: Say,
-): Promise<void> {
-  try {
-    await nexus.setPrices(agent, host, prices);
-  } catch (error) {
-    if (!(error instanceof NexusError)) throw error;
-    if (failedWith(error, 'not_found')) return;
-    warn(`The prices of openclaw.json were not stored for ${agent}: ${describe(error)}`, {
-      code: codeIn(error),
-    });
   }
 }
 

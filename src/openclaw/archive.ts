@@ -1,8 +1,9 @@
 import { randomInt } from 'node:crypto';
 import { constants, type Stats } from 'node:fs';
-import { access, chown, link, lstat, mkdir, open, rename, unlink } from 'node:fs/promises';
+import { access, chown, link, lstat, mkdir, rename, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { NexusError } from '../errors.ts';
+import { syncDirectory } from '../lastingnames.ts';
 import { signatureOf } from './signature.ts';
 import { codeOf } from './unreadable.ts';
 
@@ -164,13 +165,4 @@ async function linkFree(file: string, wanted: string): Promise<string> {
     }
   }
   throw new NexusError('conflict', `${wanted} exists ${mostOfOneName} times over.`);
-}
-
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }

@@ -1,11 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { diskError, isBusy } from '../diskerrors.ts';
+import { diskError } from '../diskerrors.ts';
 import { NexusError } from '../errors.ts';
 import { createPrivateFile } from '../processlock.ts';
+import { identityOf, whenFree } from '../sharedsqlite.ts';
 import { checkWal } from '../walcheck.ts';
 
 /** The SQLite file of a local store: WAL, a sync at every commit, many processes at once. */
@@ -14,8 +13,12 @@ export interface Database {
   sqlite: DatabaseSync;
   /** Every row and length has a sum, so that one without it has rotted: of no database that an older release began. */
   summed: boolean;
-  /** From the next opening on: to be told when all of them were seen to have theirs. */
-  allSummed(): Promise<void>;
+  /**
+   * Begins a look through all of it, which gives what lacks a sum one. What it resolves with is to be called when the
+   * look has seen everything. The second such look refuses older releases that have the file open still, and after it
+   * the next opening has it `summed`.
+   */
+  beginLook(): Promise<() => Promise<void>>;
   /** The store's id. Throws `unavailable` when the file was replaced since it was opened. */
   id(): string;
   /** Runs a query, again when other processes are in the way. */
@@ -50,19 +53,37 @@ const schema = `
     PRIMARY KEY (tbl, partition, id)
   );`;
 
+/** A sum may be the one before of another length; the CRC and the sum are not. */
+const lengthAlone = 'NEW.sum IS OLD.sum AND NEW.crc IS OLD.crc';
+
 /**
  * What version 1 had not. What is there keeps no sum until it is written again or looked through: to write all of a
  * large store anew would keep everybody out for that long, and need as much space again. An older release that has the
- * file open goes on: its rows have no sum, and a length that it changes loses the one it had.
+ * file open goes on until `sumsRequired`: its rows have no sum, and a length that it changes loses the one it had.
  */
 const sums = `
   ALTER TABLE blobs ADD COLUMN crc INTEGER;
   ALTER TABLE blobs ADD COLUMN sum INTEGER;
   ALTER TABLE rows ADD COLUMN sum INTEGER;
-  CREATE TRIGGER length_without_sum AFTER UPDATE OF length ON blobs WHEN NEW.sum IS OLD.sum BEGIN
+  CREATE TRIGGER length_without_sum AFTER UPDATE OF length ON blobs WHEN ${lengthAlone} BEGIN
     UPDATE blobs SET crc = NULL, sum = NULL WHERE name = NEW.name;
   END;
   PRAGMA user_version = ${schemaVersion};`;
+
+/**
+ * What an older release writes from then on would be taken for rot when all have their sums: it fails before it is
+ * acknowledged.
+ */
+const refusal =
+  "BEGIN SELECT RAISE(ABORT, 'a newer nexus keeps sums of this store: start this one again'); END";
+const sumsRequired = `
+  CREATE TRIGGER IF NOT EXISTS row_with_sum BEFORE INSERT ON rows WHEN NEW.sum IS NULL ${refusal};
+  CREATE TRIGGER IF NOT EXISTS blob_with_sum BEFORE INSERT ON blobs WHEN NEW.sum IS NULL ${refusal};
+  CREATE TRIGGER IF NOT EXISTS length_with_sum BEFORE UPDATE OF length ON blobs WHEN ${lengthAlone} ${refusal};
+  DROP TRIGGER IF EXISTS length_without_sum;`;
+
+/** `once`: of a database that an older release began all was seen, and given its sums, one time. */
+const seenOnceFact = "INSERT OR IGNORE INTO facts (name, value) VALUES ('sums', 'once')";
 const summedFact = "INSERT OR REPLACE INTO facts (name, value) VALUES ('sums', 'all')";
 
 /** Where a local store has its database. */
@@ -80,11 +101,11 @@ export async function openDatabase(file: string, waitMs: number): Promise<Databa
     throw diskError(error, file);
   }
   try {
-    const made = await whenFree(file, waitMs, () => prepare(sqlite, file));
+    const made = await whenFree(waitMs, () => prepare(sqlite, file));
     return serveDatabase(sqlite, file, waitMs, made);
   } catch (error) {
     sqlite.close();
-    throw error;
+    throw diskError(error, file);
   }
 }
 
@@ -101,12 +122,12 @@ export async function openThere(file: string, id: string, waitMs: number): Promi
     throw diskError(error, file);
   }
   try {
-    const made = await whenFree(file, waitMs, () => madeIn(sqlite, file));
+    const made = await whenFree(waitMs, () => madeIn(sqlite, file));
     if (made.id !== id) throw replaced(file);
     return serveDatabase(sqlite, file, waitMs, made);
   } catch (error) {
     sqlite.close();
-    throw error;
+    throw diskError(error, file);
   }
 }
 
@@ -178,16 +199,6 @@ function checkVersion(sqlite: DatabaseSync, file: string): number {
   return version;
 }
 
-/**
- * What tells a file from its copies: inode and time of birth, which no copy keeps. The device only stands in where
- * the file system tells no time of birth, because its number may be another after each mount.
- */
-function identityOf(file: string): string | undefined {
-  const stat = statSync(file, { bigint: true, throwIfNoEntry: false });
-  if (stat === undefined) return undefined;
-  return stat.birthtimeNs > 0n ? `${stat.ino}@${stat.birthtimeNs}` : `${stat.dev}:${stat.ino}`;
-}
-
 function replaced(file: string): NexusError {
   return new NexusError('unavailable', `${file} was replaced or deleted while it was open.`, {
     hint: 'Start nexus again.',
@@ -198,6 +209,7 @@ function serveDatabase(sqlite: DatabaseSync, file: string, waitMs: number, made:
   let waiting: Waiting[] = [];
   let flushing: Promise<void> | undefined;
   let closed = false;
+  const selectSums = sqlite.prepare("SELECT value FROM facts WHERE name = 'sums'");
 
   function checkUsable(): void {
     if (closed) throw new NexusError('unavailable', 'The store is closed.');
@@ -251,11 +263,11 @@ function serveDatabase(sqlite: DatabaseSync, file: string, waitMs: number, made:
     do {
       await gather();
       try {
-        await whenFree(file, waitMs, commitWaiting);
+        await whenFree(waitMs, commitWaiting);
       } catch (error) {
         const failed = waiting;
         waiting = [];
-        for (const one of failed) one.reject(error);
+        for (const one of failed) one.reject(diskError(error, file));
       }
     } while (waiting.length > 0);
     // Here and not in a `finally` of the caller: what is handed in before that ran would never be committed.
@@ -265,18 +277,25 @@ function serveDatabase(sqlite: DatabaseSync, file: string, waitMs: number, made:
   return {
     sqlite,
     summed: made.summed,
-    allSummed() {
-      return this.commit(() => sqlite.exec(summedFact));
+    async beginLook() {
+      if (made.summed) return () => Promise.resolve();
+      const seenOnce = await this.read(() => selectSums.get() !== undefined);
+      if (seenOnce) await this.commit(() => sqlite.exec(sumsRequired));
+      return () => this.commit(() => sqlite.exec(seenOnce ? summedFact : seenOnceFact));
     },
     id() {
       checkUsable();
       return made.id;
     },
     async read(query) {
-      return await whenFree(file, waitMs, () => {
-        if (closed) throw new NexusError('unavailable', 'The store is closed.');
-        return query();
-      });
+      try {
+        return await whenFree(waitMs, () => {
+          if (closed) throw new NexusError('unavailable', 'The store is closed.');
+          return query();
+        });
+      } catch (error) {
+        throw diskError(error, file);
+      }
     },
     async commit(mutation) {
       const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -291,17 +310,4 @@ function serveDatabase(sqlite: DatabaseSync, file: string, waitMs: number, made:
       sqlite.close();
     },
   };
-}
-
-/** Runs `attempt` until no other connection is in the way, without blocking the event loop; errors translated. */
-async function whenFree<T>(file: string, waitMs: number, attempt: () => T): Promise<T> {
-  const began = performance.now();
-  for (let pause = 1; ; pause = Math.min(pause * 2, 4)) {
-    try {
-      return attempt();
-    } catch (error) {
-      if (!isBusy(error) || performance.now() - began >= waitMs) throw diskError(error, file);
-    }
-    await sleep(pause * (0.5 + Math.random() / 2));
-  }
 }

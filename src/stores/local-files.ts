@@ -2,6 +2,7 @@ import { type FileHandle, chmod, mkdir, open, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { errnoOf } from '../diskerrors.ts';
 import { NexusError } from '../errors.ts';
+import { syncDirectory } from '../lastingnames.ts';
 
 /** Files below one root, with what it takes that they survive a power cut. Directories 700, files 600. */
 export interface Files {
@@ -106,16 +107,6 @@ export async function makeDirectory(directory: string): Promise<void> {
     throw error;
   }
   await chmod(directory, 0o700); // the umask may have taken more away
-}
-
-/** Makes a directory's entries durable. */
-export async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
 
 /** `corrupt`: a file that is shorter than its committed length, or gone (`size` undefined). */

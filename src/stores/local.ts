@@ -3,11 +3,11 @@ import { stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { checkOwner, diskError, errnoOf, openingError } from '../diskerrors.ts';
 import { NexusError } from '../errors.ts';
-import { syncAbove } from '../lastingnames.ts';
+import { syncAbove, syncDirectory } from '../lastingnames.ts';
 import { localBlobs } from './local-blobs.ts';
 import { localDamage } from './local-damage.ts';
 import { databaseIn, type Database, openDatabase } from './local-database.ts';
-import { makeDirectory, syncDirectory } from './local-files.ts';
+import { makeDirectory } from './local-files.ts';
 import { localRows } from './local-rows.ts';
 import type { Store } from './store.ts';
 
@@ -70,7 +70,7 @@ export async function openLocalStore(directory: string, options: LocalOptions = 
     put: (table, row) => during(() => rows.put(table, row)),
     rows: rows.rows,
     removeRows: (table, partition, ids) => during(() => rows.removeRows(table, partition, ids)),
-    damage: () => localDamage(database, file, blobs.open),
+    damage: (signal) => localDamage(database, file, blobs.open, signal),
     close: () => (closing ??= closeAll()),
   };
 }

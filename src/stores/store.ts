@@ -42,6 +42,8 @@ export interface Damage {
   item: string;
   /** A sentence. */
   reason: string;
+  /** The row's place, where it is one. */
+  row?: { table: string; partition: string; id: string };
 }
 
 /**
@@ -127,9 +129,9 @@ export interface Store {
 
   /**
    * Reads all that it has sums of, in turns that leave others theirs, and names what is damaged. Names nothing where the
-   * service keeps the sums and does not give out what does not fit them.
+   * service keeps the sums and does not give out what does not fit them. Throws the signal's reason when that ends it.
    */
-  damage(): AsyncIterable<Damage>;
+  damage(signal?: AbortSignal): AsyncIterable<Damage>;
 
   close(): Promise<void>;
 }

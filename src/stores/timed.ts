@@ -52,13 +52,14 @@ export function timedStore(store: Store, observe: Observe): Store {
     rows: (table, partition, range, rotted) =>
       timedEach('rows', () => store.rows(table, partition, range, rotted)),
     removeRows: (table, partition, ids) => timed('removeRows', () => store.removeRows(table, partition, ids)),
-    damage: () => timedEach('damage', () => store.damage()),
+    damage: (signal) => timedEach('damage', () => store.damage(signal)),
     close: () => store.close(),
   };
 }
 
-/** `undefined` for answers that say what is there, and for what the caller has done wrong. */
+/** `undefined` for answers that say what is there, for what the caller has done wrong, and where nobody waits any more. */
 function failureOf(error: unknown): string | undefined {
+  if (error instanceof Error && error.name === 'AbortError') return undefined;
   if (failedWith(error, 'conflict', 'not_found', 'range', 'full', 'too_large', 'invalid')) return undefined;
   return error instanceof NexusError ? error.code : 'internal';
 }

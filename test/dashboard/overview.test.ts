@@ -141,6 +141,27 @@ describe('where the store fails to list what came from hosts', () => {
   });
 });
 
+test('transcripts that are damaged are counted beside the figures that they are not in', async () => {
+  const { sessions } = nounsOver(store);
+  const damaged: Nexus['list'] = async function* (options) {
+    for (const [agent, transcript] of [
+      ['main', 'x'],
+      ['main', 'y'],
+      ['research', 'x'],
+    ] as const)
+      options?.damaged?.({ agent, transcript, item: `${agent}/${transcript}`, reason: 'It rotted.' });
+    yield* sessions.list(options);
+  };
+  expect(await text('/', { list: damaged })).toMatch(
+    /Hosts Host .* KiB 3 transcripts damaged in the store, not in these figures\. nexus backfill --verify names what is damaged\. Pending/,
+  );
+  await app.close();
+  expect(await text('/')).not.toContain('damaged');
+  const hosts = openHosts({ list: damaged });
+  expect(await hosts.standing(['research'])).toMatchObject({ damaged: 1 });
+  expect(await hosts.standing(['nobody'])).toEqual({ hosts: [], damaged: 0 });
+});
+
 test('hosts are not waited for when there is very much to add up', async () => {
   const list: Nexus['list'] = async function* () {
     yield* await new Promise<[]>(() => undefined);

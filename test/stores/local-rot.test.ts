@@ -3,6 +3,7 @@ import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { openLocalStore } from '../../src/stores/local.ts';
 import { rowOf, type Store } from '../../src/stores/store.ts';
@@ -26,7 +27,7 @@ const row = (id: string) => ({ partition: 'main', id, said: `of ${id}` });
 
 /** Changes the database behind the store's back. */
 function sql(...statements: string[]): void {
-  const db = new DatabaseSync(path.join(data, 'store.sqlite'));
+  const db = new DatabaseSync(path.join(data, 'store.sqlite'), { defensive: false });
   for (const statement of statements) db.exec(statement);
   db.close();
 }
@@ -165,36 +166,123 @@ test('parts of a large blob are what was stored, also where it grew or was made 
   expect((await part(span, anew.length)).equals(anew.subarray(span))).toBe(true);
 });
 
-test('a store of the version before goes on, and has its sums after it was looked through', async () => {
-  await store.insert('Sessions', row('a'));
+test('a look is ended by its signal wherever it is', async () => {
+  for (const id of ['a', 'b']) await store.insert('Sessions', row(id));
   await store.append(log, 0, bytes('abc'));
-  await store.close();
-  sql(
-    'DROP TRIGGER length_without_sum',
-    'ALTER TABLE rows DROP COLUMN sum',
-    'ALTER TABLE blobs DROP COLUMN sum',
-    'ALTER TABLE blobs DROP COLUMN crc',
-    "DELETE FROM facts WHERE name = 'sums'",
-    'PRAGMA user_version = 1',
-  );
-  store = await openLocalStore(data);
-  expect(await rowOf(store, 'Sessions', 'main', 'a')).toEqual(row('a'));
-  expect(await text(store.open(log))).toBe('abc');
-  // As an older release that has it open still.
-  sql(
-    "INSERT INTO rows (tbl, partition, id, json) VALUES ('Sessions', 'main', 'b', '{}')",
-    `UPDATE blobs SET length = 3 WHERE name = '${log}'`,
-  );
-  expect(await store.append(log, 3, bytes('def'))).toBe(6);
-  expect(await damage()).toEqual([]);
-  await change(log);
-  expect(await codeOf(collect(store.open(log)))).toBe('corrupt');
-  await change(log);
-  expect(await damage()).toEqual([]);
-  await store.close();
-  store = await openLocalStore(data);
-  sql("UPDATE rows SET sum = NULL WHERE id = 'b'");
-  expect(await codeOf(rowOf(store, 'Sessions', 'main', 'b'))).toBe('corrupt');
+  sql("UPDATE rows SET sum = 1 WHERE id = 'a'");
+  const reason = new Error('enough');
+  const stopped = async (afterMs: number | 'the first'): Promise<void> => {
+    const stop = new AbortController();
+    const look = store.damage(stop.signal)[Symbol.asyncIterator]();
+    if (afterMs === 'the first') await look.next();
+    const next = look.next();
+    if (typeof afterMs === 'number') await sleep(afterMs);
+    stop.abort(reason);
+    await expect(next).rejects.toBe(reason);
+  };
+  await stopped(0);
+  // While SQLite looks through its file in a thread.
+  await stopped(2);
+  await stopped('the first');
+});
+
+describe('a store of the version before', () => {
+  /** Of that release, which has the store open all the while. */
+  let older: DatabaseSync;
+  const addRow = (id: string) =>
+    older
+      .prepare('INSERT INTO rows (tbl, partition, id, json) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING')
+      .run('Sessions', 'main', id, '{}');
+  const addBlob = (name: string) =>
+    older.prepare('INSERT INTO blobs (name, length) VALUES (?, ?) ON CONFLICT DO NOTHING').run(name, 0);
+  const setLength = (length: number) =>
+    older.prepare('UPDATE blobs SET length = ? WHERE name = ?').run(length, log);
+  async function openAgain(): Promise<void> {
+    await store.close();
+    store = await openLocalStore(data);
+  }
+
+  beforeEach(async () => {
+    await store.insert('Sessions', row('a'));
+    await store.append(log, 0, bytes('abc'));
+    await store.close();
+    sql(
+      'DROP TRIGGER length_without_sum',
+      'ALTER TABLE rows DROP COLUMN sum',
+      'ALTER TABLE blobs DROP COLUMN sum',
+      'ALTER TABLE blobs DROP COLUMN crc',
+      "DELETE FROM facts WHERE name = 'sums'",
+      'PRAGMA user_version = 1',
+    );
+    older = new DatabaseSync(path.join(data, 'store.sqlite'));
+    store = await openLocalStore(data);
+  });
+  afterEach(() => older.close());
+
+  test('goes on, and so does the older release that has it open', async () => {
+    expect(await rowOf(store, 'Sessions', 'main', 'a')).toEqual(row('a'));
+    expect(await text(store.open(log))).toBe('abc');
+    expect(await damage()).toEqual([]);
+    addRow('b');
+    setLength(3);
+    await openAgain();
+    expect(await rowOf(store, 'Sessions', 'main', 'b')).toEqual({ partition: 'main', id: 'b' });
+    expect(await store.append(log, 3, bytes('def'))).toBe(6);
+    expect(await damage()).toEqual([]);
+  });
+
+  test('keeps a sum that another length has by chance', async () => {
+    await damage();
+    older.prepare('UPDATE blobs SET length = 4, crc = 1 WHERE name = ?').run(log);
+    expect(older.prepare('SELECT sum FROM blobs').get()?.['sum']).not.toBeNull();
+    older.prepare('UPDATE blobs SET length = 5 WHERE name = ?').run(log);
+    expect(older.prepare('SELECT sum FROM blobs').get()?.['sum']).toBeNull();
+  });
+
+  test('has its sums after it was looked through twice', async () => {
+    expect(await damage()).toEqual([]);
+    await change(log);
+    expect(await codeOf(collect(store.open(log)))).toBe('corrupt');
+    await change(log);
+    sql("UPDATE rows SET sum = NULL WHERE id = 'a'");
+    expect(await rowOf(store, 'Sessions', 'main', 'a')).toEqual(row('a'));
+    expect(await damage()).toEqual([]);
+    await openAgain();
+    sql("UPDATE rows SET sum = NULL WHERE id = 'a'");
+    expect(await codeOf(rowOf(store, 'Sessions', 'main', 'a'))).toBe('corrupt');
+  });
+
+  test('has not all of its sums where something kept them from being seen', async () => {
+    sql(
+      'PRAGMA writable_schema = ON',
+      "UPDATE sqlite_master SET sql = replace(sql, 'json TEXT NOT NULL', 'json TEXT') WHERE name = 'rows'",
+    );
+    sql("INSERT INTO rows (tbl, partition, id) VALUES ('Sessions', 'main', 'none')");
+    sql(
+      'PRAGMA writable_schema = ON',
+      "UPDATE sqlite_master SET sql = replace(sql, 'json TEXT', 'json TEXT NOT NULL') WHERE name = 'rows'",
+    );
+    await openAgain();
+    for (const _ of ['once', 'twice']) expect(await damage()).toEqual(['store.sqlite', 'Sessions main/none']);
+    await openAgain();
+    sql("UPDATE rows SET sum = NULL WHERE id = 'a'");
+    expect(await rowOf(store, 'Sessions', 'main', 'a')).toEqual(row('a'));
+  });
+
+  test('refuses what an older release would have taken for stored when all have their sums', async () => {
+    expect(await damage()).toEqual([]);
+    expect(await damage()).toEqual([]);
+    const again = /newer nexus keeps sums/;
+    expect(() => addRow('b')).toThrow(again);
+    expect(() => addBlob('sessions/inbox/main/two.jsonl')).toThrow(again);
+    expect(() => setLength(2)).toThrow(again);
+    await openAgain();
+    expect(await store.append(log, 3, bytes('def'))).toBe(6);
+    await store.append('sessions/inbox/main/two.jsonl', 0, bytes('x'));
+    await store.insert('Sessions', row('b'));
+    await store.put('Sessions', row('a'));
+    expect(await damage()).toEqual([]);
+  });
 });
 
 test('a store whose schema rotted is damaged, and is closed again', async () => {

@@ -66,6 +66,13 @@ test('a failure is told by its code, a bug as internal', async () => {
   await remove();
 });
 
+test('a look that nobody waits for any more is no failure', async () => {
+  const { seen, store, remove } = await observed();
+  await expect(collect(store.damage(AbortSignal.abort()))).rejects.toThrow('aborted');
+  expect(seen).toMatchObject([{ operation: 'damage', failure: undefined }]);
+  await remove();
+});
+
 test('the time of who reads is not the time of the store', async () => {
   const { seen, store, remove } = await observed();
   for (const id of ['a', 'b']) await store.put('Marks', { partition: 'main', id });

@@ -14,12 +14,24 @@ export interface HostStanding {
   active: number;
 }
 
+export interface HostsStanding {
+  /** What came last first. */
+  hosts: HostStanding[];
+  /** Transcripts that are damaged and in no host's figures. */
+  damaged: number;
+}
+
 export interface Hosts {
   /**
-   * Of these agents, or all; what came last first. Up to ten minutes old, and a minute where somebody has looked since.
-   * `undefined` while they are still being added up. Rejects with the store's error.
+   * Of these agents, or all. Up to ten minutes old, and a minute where somebody has looked since. `undefined` while
+   * they are still being added up. Rejects with the store's error.
    */
-  standing: (agents: readonly string[] | undefined) => Promise<HostStanding[] | undefined>;
+  standing: (agents: readonly string[] | undefined) => Promise<HostsStanding | undefined>;
+}
+
+interface OfAgent {
+  hosts: Map<string, HostStanding>;
+  damaged: number;
 }
 
 const freshMs = 60_000;
@@ -33,31 +45,31 @@ const usualPatienceMs = 2000;
  * looks again does not wait for it.
  */
 export function openHosts(sessions: Pick<Nexus, 'list'>, patienceMs = usualPatienceMs): Hosts {
-  let known: { byAgent: Map<string, HostStanding[]>; at: number } | undefined;
-  let counting: Promise<Map<string, HostStanding[]>> | undefined;
+  let known: { byAgent: Map<string, OfAgent>; at: number } | undefined;
+  let counting: Promise<Map<string, OfAgent>> | undefined;
 
-  async function count(): Promise<Map<string, HostStanding[]>> {
-    const byAgent = new Map<string, Map<string, HostStanding>>();
+  async function count(): Promise<Map<string, OfAgent>> {
+    const byAgent = new Map<string, OfAgent>();
+    const of = (agent: string): OfAgent => {
+      const known = byAgent.get(agent) ?? { hosts: new Map<string, HostStanding>(), damaged: 0 };
+      byAgent.set(agent, known);
+      return known;
+    };
     for await (const { agent, host = 'unknown', length, complete, updatedAt, lastEventAt } of sessions.list({
-      damaged: () => undefined,
-    })) {
-      const hosts = byAgent.get(agent) ?? new Map<string, HostStanding>();
-      byAgent.set(agent, hosts);
-      const before = hosts.get(host);
-      const one = {
+      damaged: ({ agent }) => of(agent).damaged++,
+    }))
+      addTo(of(agent).hosts, {
         host,
         transcripts: 1,
         bytes: length,
         uploadedAt: updatedAt,
         eventAt: lastEventAt,
         active: complete ? 0 : 1,
-      };
-      hosts.set(host, before === undefined ? one : together(before, one));
-    }
-    return new Map([...byAgent].map(([agent, hosts]) => [agent, [...hosts.values()]]));
+      });
+    return byAgent;
   }
 
-  async function counted(): Promise<Map<string, HostStanding[]>> {
+  async function counted(): Promise<Map<string, OfAgent>> {
     counting ??= count().finally(() => {
       counting = undefined;
     });
@@ -66,7 +78,7 @@ export function openHosts(sessions: Pick<Nexus, 'list'>, patienceMs = usualPatie
     return byAgent;
   }
 
-  async function fresh(): Promise<Map<string, HostStanding[]>> {
+  async function fresh(): Promise<Map<string, OfAgent>> {
     const age = known === undefined ? Number.POSITIVE_INFINITY : performance.now() - known.at;
     if (known === undefined || age > oldMs) return await counted();
     // The next page has what this counts; what is wrong with the store, it says itself.
@@ -79,14 +91,21 @@ export function openHosts(sessions: Pick<Nexus, 'list'>, patienceMs = usualPatie
       const byAgent = await within(patienceMs, fresh());
       if (byAgent === undefined) return undefined;
       const hosts = new Map<string, HostStanding>();
-      for (const agent of agents ?? byAgent.keys())
-        for (const one of byAgent.get(agent) ?? []) {
-          const before = hosts.get(one.host);
-          hosts.set(one.host, before === undefined ? one : together(before, one));
-        }
-      return [...hosts.values()].sort((one, other) => (one.uploadedAt < other.uploadedAt ? 1 : -1));
+      let damaged = 0;
+      for (const agent of agents ?? byAgent.keys()) {
+        const of = byAgent.get(agent);
+        for (const one of of?.hosts.values() ?? []) addTo(hosts, one);
+        damaged += of?.damaged ?? 0;
+      }
+      const latest = [...hosts.values()].sort((one, other) => (one.uploadedAt < other.uploadedAt ? 1 : -1));
+      return { hosts: latest, damaged };
     },
   };
+}
+
+function addTo(hosts: Map<string, HostStanding>, one: HostStanding): void {
+  const before = hosts.get(one.host);
+  hosts.set(one.host, before === undefined ? one : together(before, one));
 }
 
 function together(one: HostStanding, other: HostStanding): HostStanding {

@@ -9,7 +9,7 @@ import { oddities } from '../../usagerecord.ts';
 import type { SessionUsage } from '../../usagesessions.ts';
 import { chart, tokens } from './chart.ts';
 import { type Change, change, cost, dollars } from './figures.ts';
-import type { HostStanding } from './hosts.ts';
+import type { HostsStanding } from './hosts.ts';
 import { html, type Html } from './html.ts';
 import { empty, type Page } from './layout.ts';
 import { labelOf } from './sessions.ts';
@@ -182,8 +182,13 @@ function costliest(view: View, sessions: readonly SessionUsage[]): Html {
   })}</tbody></table><p class="more"><a href="${link(view, ['sessions'])}">All sessions</a></p>`;
 }
 
-function hostTable(hosts: readonly HostStanding[] | undefined, now: Date): Html {
-  if (hosts === undefined) return empty('What came from hosts is being added up.', html`Reload in a moment.`);
+function hostTable(standing: HostsStanding | undefined, now: Date): Html {
+  if (standing === undefined)
+    return empty('What came from hosts is being added up.', html`Reload in a moment.`);
+  const { hosts, damaged } = standing;
+  if (damaged > 0)
+    return html`${hosts.length === 0 ? '' : hostTable({ hosts, damaged: 0 }, now)}
+<p class="warned">${formatItems(damaged, 'transcript')} damaged in the store, not in these figures. <code>nexus backfill --verify</code> names what is damaged.</p>`;
   if (hosts.length === 0)
     return empty(
       'No host has uploaded anything yet.',
