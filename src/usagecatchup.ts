@@ -135,9 +135,10 @@ export function openCatchUp(
     await commit(() => {
       states.unreadable(states.made({ agent, transcript: name }), describe(error));
     });
-    // One blob that cannot be read is its own trouble; several in a row are the store's.
-    if (failedWith(error, 'unavailable', 'forbidden', 'unauthorized') && ++run.refused >= mostRefused)
-      throw error;
+    if (!failedWith(error, 'unavailable', 'forbidden', 'unauthorized') || ++run.refused < mostRefused) return;
+    // Blobs that cannot be read are their own trouble, unless the store answers nothing else either.
+    await nexus.stat('main', 'readyz');
+    run.refused = 0;
   }
 
   /** Where very many are to be taken back, it is quicker to begin anew. */

@@ -19,6 +19,8 @@ const waitMs = 30_000;
  *           place; else `transcript` is 0 and all its places are in `copies`.
  * rollup    Sums by session, quarter of an hour (UTC), model and what is known of the cost: 0 recorded, 1 recorded as
  *           zero, 2 none. Rows of no calls are removed.
+ * transcripts, sessions  No id is ever given to another: what is remembered of one within a transaction is not of the
+ *           next.
  * odd       What is wrong with records, by transcript and kind.
  * pending   Transcripts that the feed or the list has named and that are to be looked at; `looks` counts how often
  *           they were, so that who is done with one knows whether it was named again meanwhile.
@@ -185,7 +187,7 @@ function prepare(db: DatabaseSync, storeId: string): void {
   const version = Number(db.prepare('PRAGMA user_version').get()?.['user_version']);
   if (version === schemaVersion && factIn(db, 'store') === storeId) return;
   const tables = db
-    .prepare("SELECT name FROM sqlite_master WHERE type = 'table'")
+    .prepare("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite~_%' ESCAPE '~'")
     .all()
     .map(({ name }) => String(name));
   for (const table of tables) db.exec(`DROP TABLE "${table.replaceAll('"', '""')}"`);

@@ -344,7 +344,7 @@ describe('the local store on its disk', () => {
   });
 
   test('waits for another process that writes rows, and then says that it is unavailable', async () => {
-    const store = await open(data, 60);
+    const store = await open(data, 500);
     const other = new DatabaseSync(join(data, 'store.sqlite'));
     other.exec('BEGIN IMMEDIATE');
     expect(await codeOf(store.insert('Sessions', { partition: 'main', id: 'a' }))).toBe('unavailable');

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { open, rm, writeFile } from 'node:fs/promises';
+import { open, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { NexusError } from '../../src/errors.ts';
 import type { About, Nexus } from '../../src/nexus.ts';
 import { composeMessage } from '../../src/openclaw/message.ts';
 import { pricesSchema } from '../../src/prices.ts';
@@ -248,6 +249,51 @@ describe('catching up', () => {
     now += 25 * 3_600_000;
     await usage.catchUp();
     expect((await usage.query({ by: ['session'] })).rows.map(({ session }) => session)).toEqual(['main/y']);
+  });
+
+  test('counts what came behind what it has read only where all of it is what was stored', async () => {
+    const { usage, write, root } = await makeLedger();
+    await write('x', [call({ id: 'first', tokens: 100 })]);
+    await usage.catchUp();
+    await write('x', [call({ id: 'second', tokens: 200 })]);
+    const file = path.join(root, 'store', 'blobs', 'sessions', 'inbox', 'main', 'x.jsonl');
+    const stored = await readFile(file, 'utf8');
+    await writeFile(file, stored.replace('200', '900'));
+    expect(await usage.catchUp()).toMatchObject({
+      complete: false,
+      coverage: { unreadable: { count: 1, examples: [{ transcript: 'x' }] } },
+    });
+    expect((await usage.query({})).totals.input).toBe(100);
+    await writeFile(file, stored);
+    expect((await usage.catchUp()).complete).toBe(true);
+    expect((await usage.query({})).totals.input).toBe(300);
+  });
+
+  test('counts on where three transcripts cannot be read, and says what it did not count', async () => {
+    const store = await openLocalStore(path.join(await temporary(), 'store'));
+    let silent = false;
+    const refusing = {
+      ...store,
+      open: (...[name, from, to]: Parameters<Store['open']>) => {
+        if (/[abc]\.jsonl$/.test(name)) throw new NexusError('unavailable', 'The disk gives nothing.');
+        return store.open(name, from, to);
+      },
+      stat: (name: string) => {
+        if (silent) throw new NexusError('unavailable', 'The disk gives nothing.');
+        return store.stat(name);
+      },
+    };
+    const { usage, write } = await makeLedger({ store: refusing });
+    for (const name of ['a', 'b', 'c', 'd']) await write(name, [call({ id: name })]);
+    for (let time = 0; time < 2; time++) {
+      expect(await usage.catchUp()).toMatchObject({
+        complete: false,
+        coverage: { unreadable: { count: 3 } },
+      });
+      expect((await usage.query({})).totals.calls).toBe(1);
+    }
+    silent = true;
+    await expect(usage.catchUp()).rejects.toThrow('The disk gives nothing.');
   });
 
   test('tells of records that are not as they should be, with the place of one', async () => {
