@@ -369,8 +369,11 @@ export function withoutSecrets(setting: readonly string[], value: unknown): unkn
   return mask(schemaAt(jsonSchema(), setting), value);
 }
 
+let schemaAsJson: unknown;
+
+/** Made once: it takes many times as long as what is looked up in it. */
 function jsonSchema(): unknown {
-  return z.toJSONSchema(configSchema, { io: 'input', unrepresentable: 'any' });
+  return (schemaAsJson ??= z.toJSONSchema(configSchema, { io: 'input', unrepresentable: 'any' }));
 }
 
 function parse(layers: Layer[], env: Environment): Config {

@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import { zstdDecompressSync } from 'node:zlib';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { NexusError } from '../../src/errors.ts';
 import { type ClientOptions, openClient } from '../../src/http/client.ts';
 import { pauseAfter, retryAfterMs } from '../../src/http/retry.ts';
@@ -222,7 +222,7 @@ test('an endpoint that never answers is given up after the time for a try', asyn
 });
 
 test('an endpoint that goes silent over a digest is given up after the time that its bytes may take', async () => {
-  const { client, sessions, seen } = await way(['pass', 'stall', 'stall'], { timeoutMs: 300 });
+  const { client, sessions, seen } = await way(['pass', 'stall', 'stall'], { timeoutMs: 1000 });
   await sessions.append('main', 'x', 0, bytes, more);
   const card = await client.stat('main', 'x', { digest: 'reread' });
   expect(card).toMatchObject({ length: bytes.length, digest: expect.any(String) });
@@ -249,8 +249,10 @@ test('the signal ends the pause between tries', async () => {
   const asked: Fault = { status: 503, headers: { 'retry-after': '60' } };
   const { client, seen } = await way([asked], { signal: stop.signal });
   const waiting = client.stat('main', 'x');
+  const ended = expect(waiting).rejects.toThrow('stopped by hand');
+  await vi.waitFor(() => expect(seen).toHaveLength(1), { timeout: 5000 });
   setTimeout(() => stop.abort(new Error('stopped by hand')), 50);
-  await expect(waiting).rejects.toThrow('stopped by hand');
+  await ended;
   expect(seen).toHaveLength(1);
 });
 
