@@ -67,7 +67,7 @@ describe('writes of the azure store behind a bad line', () => {
   test.each(faults)(
     'does every write once, and says so, after %s at the first try of each request',
     async (_, fault) => {
-      await open(3000);
+      await open(6000);
       proxy.faults(({ earlier }) => (earlier === 0 ? fault : undefined));
       const told = await outcomes(writes());
       expect(Object.entries(told).filter(([, outcome]) => outcome !== 'done')).toEqual([]);
@@ -181,7 +181,7 @@ describe('writes of the azure store behind a bad line', () => {
     });
 
     test('waits as long as it is asked to', async () => {
-      await open(3000);
+      await open(6000);
       proxy.faults(({ earlier }) => (earlier === 0 ? throttled('1') : undefined));
       const began = performance.now();
       await store.append(log, 4, bytes('new'));
@@ -190,7 +190,7 @@ describe('writes of the azure store behind a bad line', () => {
     });
 
     test('passes on a wait that is longer than its time, at once', async () => {
-      await open(3000);
+      await open(6000);
       proxy.faults(() => throttled('100'));
       const began = performance.now();
       const error = await failure(store.append(log, 4, bytes('new')));
