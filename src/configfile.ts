@@ -1,6 +1,6 @@
 import { constants } from 'node:fs';
-import { chmod, mkdir, open } from 'node:fs/promises';
-import { dirname, extname, isAbsolute, join, resolve } from 'node:path';
+import { chown, type FileHandle, mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import { NexusError } from './errors.ts';
 import { nestedDeeper } from './exactjson.ts';
 
@@ -53,7 +53,7 @@ export async function readSettings(path: string): Promise<Settings> {
       throw new NexusError('config', `${path} belongs to uid ${facts.uid} and this is uid ${uid}.`, {
         hint: `Run as its owner, or run \`chown ${uid} ${quoted(path)}\`.`,
       });
-    const settings = parseJson(path, await file.readFile('utf8'));
+    const settings = parseJson(path, await contentOf(path, file));
     // Whoever can write it could send the archive elsewhere; whoever can read a secret has it.
     const refused = holdsSecret(settings) ? 0o066 : 0o002;
     if ((facts.mode & refused) !== 0)
@@ -76,11 +76,23 @@ async function openToRead(path: string) {
     return await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return undefined;
-    throw new NexusError('config', `${path} cannot be read (${codeOf(error)}).`, {
-      hint: `Look at it with \`ls -ld ${quoted(path)}\`.`,
-      cause: error,
-    });
+    throw unreadable(path, error);
   }
+}
+
+async function contentOf(path: string, file: FileHandle): Promise<string> {
+  try {
+    return await file.readFile('utf8');
+  } catch (error) {
+    throw unreadable(path, error);
+  }
+}
+
+function unreadable(path: string, error: unknown): NexusError {
+  return new NexusError('config', `${path} cannot be read (${codeOf(error)}).`, {
+    hint: `Look at it with \`ls -ld ${quoted(path)}\`.`,
+    cause: error,
+  });
 }
 
 /**
@@ -100,14 +112,7 @@ export async function editSettings(path: string, edit: (settings: Settings) => S
   if (lock === undefined)
     throw new NexusError('busy', `Another process is writing ${path}.`, { hint: 'Try again.' });
   try {
-    const next = edit(await readSettings(path));
-    await write(path, next);
-    const folder = await open(directory, 'r');
-    try {
-      await folder.sync();
-    } finally {
-      await folder.close();
-    }
+    await write(path, edit(await readSettings(path)));
   } finally {
     await lock.release();
   }
@@ -115,25 +120,75 @@ export async function editSettings(path: string, edit: (settings: Settings) => S
 
 async function write(path: string, settings: Settings): Promise<void> {
   const { default: Conf } = await import('conf');
-  const extension = extname(path);
+  const content = `${JSON.stringify(settings, null, 2)}\n`;
   try {
+    const file = await behindLinks(path);
+    // Beside it: Conf takes what a full disk kept of it for the whole, and would have put that in its place.
+    const fresh = `${file}.new`;
+    await rm(fresh, { force: true });
     const conf = new Conf<Settings>({
-      cwd: dirname(path),
-      configName: path
-        .slice(dirname(path).length)
-        .replace(/^\//, '')
-        .slice(0, -extension.length || undefined),
-      fileExtension: extension.slice(1),
+      cwd: dirname(file),
+      configName: basename(file),
+      fileExtension: 'new',
       projectSuffix: '',
       clearInvalidConfig: false,
       configFileMode: 0o600,
       accessPropertiesByDotNotation: false,
-      serialize: (value) => `${JSON.stringify(value, null, 2)}\n`,
+      serialize: () => content,
     });
     conf.store = settings;
-    await chmod(path, 0o600);
+    await settle(fresh, content, file);
+    await rename(fresh, file);
+    await sync(dirname(file));
   } catch (error) {
-    throw unwritable(path, error);
+    throw error instanceof NexusError ? error : unwritable(path, error);
+  }
+}
+
+/** Where it lies; a link to it stays one. */
+async function behindLinks(path: string): Promise<string> {
+  try {
+    return await realpath(path);
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return path;
+    throw error;
+  }
+}
+
+/** Makes what was written private and durable, and its owner that of the file that it follows; it must be whole. */
+async function settle(fresh: string, content: string, before: string): Promise<void> {
+  const file = await open(fresh, 'r');
+  try {
+    if ((await file.readFile('utf8')) !== content)
+      throw new NexusError('config', `${before} cannot be written: there was no room for all of it.`, {
+        hint: 'Free space on its file system.',
+      });
+    await file.chmod(0o600);
+    const owner = await ownerOf(before);
+    const { uid, gid } = await file.stat();
+    if (owner !== undefined && (owner.uid !== uid || owner.gid !== gid))
+      await chown(fresh, owner.uid, owner.gid);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+async function ownerOf(file: string): Promise<{ uid: number; gid: number } | undefined> {
+  try {
+    return await stat(file);
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+async function sync(directory: string): Promise<void> {
+  const folder = await open(directory, 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
   }
 }
 

@@ -1,4 +1,16 @@
-import { chmod, chown, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { spawnSync } from 'node:child_process';
+import {
+  chmod,
+  chown,
+  lstat,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import * as fc from 'fast-check';
@@ -21,6 +33,8 @@ import {
 } from '../src/configfile.ts';
 import { keysIn } from '../src/settings.ts';
 import { describe as told, NexusError } from '../src/errors.ts';
+
+const binary = path.resolve(import.meta.dirname, '..', 'bin', 'nexus.js');
 
 let home: string;
 let file: string;
@@ -323,6 +337,39 @@ describe('writing', () => {
     });
     expect(await complaint(refused)).toBe('No.');
     expect(await readFile(file, 'utf8')).toBe('{"host":"h"}');
+  });
+
+  test('a file that finds no room for all of it leaves the one that was there', async () => {
+    const long = { host: 'h', apiKey: 'k'.repeat(900) };
+    await written(long);
+    const before = await readFile(file, 'utf8');
+    // The kernel takes the first KiB of a longer write, as a disk does that is full then, and a signal follows.
+    const set = [
+      process.execPath,
+      binary,
+      'config',
+      'set',
+      'serve.url',
+      `https://${'x'.repeat(200)}.example`,
+    ];
+    const limited = ['-c', 'trap "" XFSZ; ulimit -f 1; exec "$@"', 'bash', ...set];
+    const env = { HOME: home, NEXUS_CONFIG: file, NODE_DISABLE_COMPILE_CACHE: '1' };
+    const ran = spawnSync('bash', limited, { env, encoding: 'utf8' });
+    expect(await readFile(file, 'utf8')).toBe(before);
+    expect(ran.status).not.toBe(0);
+  });
+
+  test('a link to the file stays a link', async () => {
+    const target = path.join(home, 'dotfiles.json');
+    await writeFile(target, '{"host":"h"}', { mode: 0o600 });
+    await symlink(target, file);
+    await edit({ apiKey: 'k' });
+    expect((await lstat(file)).isSymbolicLink()).toBe(true);
+    expect(JSON.parse(await readFile(target, 'utf8'))).toEqual({ host: 'h', apiKey: 'k' });
+    expect((await readdir(home)).filter((name) => !name.endsWith('.lock')).toSorted()).toEqual([
+      'config.json',
+      'dotfiles.json',
+    ]);
   });
 
   test('twenty writers at once lose nothing of each other', async () => {
