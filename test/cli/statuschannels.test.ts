@@ -1,6 +1,6 @@
-import { DatabaseSync } from 'node:sqlite';
 import path from 'node:path';
 import { beforeEach, expect, test } from 'vitest';
+import { openLocalStore } from '../../src/stores/local.ts';
 import { ids, transcript } from '../jobs/host.ts';
 import { type Receiver, startReceiver } from '../receiver.ts';
 import { newOpenClawMachine, type OpenClawMachine } from './openclaw.ts';
@@ -38,10 +38,18 @@ test('a channel that did not take the last it was sent is a problem until it has
 
   receiver.answer(200);
   // As though its pause were over.
-  const db = new DatabaseSync(path.join(machine.dataDir, 'host', 'alerts', 'store.sqlite'));
-  db.exec("UPDATE rows SET json = json_set(json, '$.until', 0) WHERE json_extract(json, '$.until') > 0");
-  db.close();
+  const store = await openLocalStore(path.join(machine.dataDir, 'host', 'alerts'));
+  let paused = 0;
+  for await (const row of store.rows('Alerts', 'latched')) {
+    if (Number(row['until'] ?? 0) <= 0) continue;
+    paused++;
+    await store.put('Alerts', { ...row, until: 0 });
+  }
+  await store.close();
+  expect(paused).toBeGreaterThan(0);
+  const before = receiver.received.length;
   expect((await machine.nexus(['status', '--alert'])).status).toBe(3);
+  expect(receiver.received.length).toBe(before + 1);
   expect(receiver.received.at(-1)?.body).toContain('"event":"recovered"');
   expect((await machine.nexus(['status'])).status).toBe(0);
 });
